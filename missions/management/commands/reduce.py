@@ -1,0 +1,9 @@
+"""manage.py reduce."""
+
+from missions.management.switching import SwitchCommand
+from missions.vocabulary import CompanyStatus
+
+
+class Command(SwitchCommand):
+    help = "Lets exits through only."
+    to = CompanyStatus.REDUCING

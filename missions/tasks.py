@@ -1,0 +1,30 @@
+"""What the workers are asked by the doorbell. A task says "look"; losing or doubling one costs nothing."""
+
+from missions import execution, heartbeat, policies, rescue
+from missions.policies import NoPolicy
+from tradeco.common import db, pulses
+
+DRAIN_SECONDS = 20.0  # well inside the task's time-out of 45 s, which would kill the worker in its work
+
+
+def drain() -> dict[str, int]:
+    """Run steps until none is left or the time is up, then look for lost work."""
+    pulses.beat("worker", now=db.now())
+    try:
+        done = execution.drain(budget_seconds=DRAIN_SECONDS)
+    except NoPolicy:
+        return {}
+    rescue.run(now=db.now(), limit=100)
+    return dict(done)
+
+
+def beat() -> int | None:
+    """A heartbeat, when one is due; its id."""
+    now = db.now()
+    pulses.beat("worker", now=now)
+    try:
+        policies.current()
+    except NoPolicy:
+        return None
+    done = heartbeat.run(asked_by="clock", now=now, only_if_due=True)
+    return done.pk if done else None

@@ -1,0 +1,147 @@
+"""What agents do of themselves (proactive) and about events (reactive). Rules are policy; when each may fire again
+stands in the database, so cooldowns hold across workers and restarts. What an agent proposes about an event is
+`settings.REACTIVE_TRIGGERS`' affair; whether it may, the one door's.
+"""
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import F
+
+from agents.models import Agent
+from missions import caps, drafts, policies, proposals
+from missions.models import Proposal, TriggerState
+from missions.policy_keys import Policy, Proactive, Reactive
+from missions.vocabulary import CAP_OF_KIND, CapKey, ProposalSource, StepKind
+from tradeco.common import db, events
+from tradeco.common.models import Event
+from tradeco.common.vocabulary import EventKind
+from tradeco.common.wiring import load
+
+CURSOR = "reactive:cursor"
+EVENTS_PER_BEAT = 200  # more than that waits for the next beat; the cursor remembers
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+JITTER = 0.1  # routines come up to this share earlier or later, so that they don't move in step
+
+
+def run(*, now: datetime, limit: int) -> dict[str, Any]:
+    """Fire what is due; a phase of the heartbeat. `limit` bounds how many proposals it makes."""
+    _, policy = policies.current()
+    fired = _run_proactive(policy, now=now, limit=limit)
+    if policy.flag_reactive_triggers:
+        fired += _run_reactive(policy, now=now, limit=max(0, limit - len(fired)))
+    return {"fired": fired}
+
+
+# --- routines -------------------------------------------------------------------------------------
+
+
+def _run_proactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
+    fired = []
+    for rule in policy.proactive:
+        if len(fired) >= limit:
+            break
+        with db.transaction():
+            if _fire_proactive(rule, policy, now=now):
+                fired.append(f"{rule.agent}:{rule.topic}")
+    return fired
+
+
+def _fire_proactive(rule: Proactive, policy: Policy, *, now: datetime) -> bool:
+    key = f"proactive:{rule.agent}:{rule.topic}"
+    state = _due(key, now=now)
+    if state is None:
+        return False
+    dice = random.Random(f"{key}:{state.fired}")
+    every = timedelta(minutes=rule.every_minutes * policy.trigger_pace)
+    _cool_down(state, until=now + every * dice.uniform(1 - JITTER, 1 + JITTER), now=now)
+    cap = CAP_OF_KIND[StepKind(rule.step)]
+    # the very first look is never skipped: a new company begins at once
+    if (state.fired > 0 and dice.random() < policy.trigger_skip) or caps.ahead_of_pace(cap=cap, policy=policy, now=now):
+        return False
+    draft = drafts.read(
+        {
+            "agent": rule.agent,
+            "title": f"{rule.agent.capitalize()}: {rule.topic.replace('_', ' ')}",
+            "rationale": f"Routine, every {every.total_seconds():.0f} s.",
+            "steps": [{"kind": rule.step, "params": _routine_params(rule)}],
+            "confidence": "0.9",
+        }
+    )
+    _propose(draft, key=key, cause=f"{key}:{state.fired}", now=now)
+    return True
+
+
+def _routine_params(rule: Proactive) -> dict[str, Any]:
+    return {"topic": rule.topic} if rule.step == StepKind.REFLECT else {}
+
+
+# --- reactions to events --------------------------------------------------------------------------
+
+
+def _run_reactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
+    rules = {rule.event: rule for rule in policy.reactive}
+    events.number_new()
+    with db.transaction():
+        state = _state(CURSOR, now=now)
+        found = events.read_after(state.cursor, limit=EVENTS_PER_BEAT, kinds=list(rules))
+        newest = events.newest_number()
+        fired = []
+        for kind, rule in rules.items():
+            of_kind = [event for event in found if event.kind == kind]
+            if of_kind and len(fired) < limit and _react(rule, of_kind, policy, now=now):
+                fired.append(f"{rule.event}:{rule.agent}")
+        # behind the last event seen, or behind all where nothing concerned us
+        cursor = found[-1].number if len(found) == EVENTS_PER_BEAT else newest
+        TriggerState.objects.filter(pk=CURSOR).update(cursor=cursor)
+    return fired
+
+
+def _react(rule: Reactive, found: Sequence[Event], policy: Policy, *, now: datetime) -> bool:
+    """Cooldown first, then the pace of the day's trades, then the idea."""
+    key = f"reactive:{rule.event}:{rule.agent}"
+    state = _due(key, now=now)
+    if state is None or not Agent.objects.filter(key=rule.agent, active=True).exists():
+        return False
+    if caps.ahead_of_pace(cap=CapKey.TRADES, policy=policy, now=now):
+        return False
+    idea = load(settings.REACTIVE_TRIGGERS)(rule.agent, found, policy=policy, now=now)
+    if idea is None:
+        return False
+    cooldown = timedelta(minutes=rule.cooldown_minutes * policy.trigger_pace)
+    _cool_down(state, until=now + cooldown, now=now)
+    _propose(drafts.read(idea), key=key, cause=f"{key}:{state.fired}", now=now)
+    return True
+
+
+# --- state ----------------------------------------------------------------------------------------
+
+
+def _state(key: str, *, now: datetime) -> TriggerState:
+    """A trigger's row, locked until the transaction ends: two beats can't fire it both."""
+    TriggerState.objects.get_or_create(key=key, defaults={"next_at": _EPOCH})
+    return TriggerState.objects.select_for_update().get(key=key)
+
+
+def _due(key: str, *, now: datetime) -> TriggerState | None:
+    state = _state(key, now=now)
+    return state if state.next_at <= now else None
+
+
+def _cool_down(state: TriggerState, *, until: datetime, now: datetime) -> None:
+    TriggerState.objects.filter(pk=state.pk).update(next_at=until, last_fired_at=now, fired=F("fired") + 1)
+
+
+def _propose(draft: drafts.Draft, *, key: str, cause: str, now: datetime) -> Proposal:
+    proposal = proposals.submit_within(draft=draft, source=ProposalSource.TRIGGER, cause=cause, now=now)
+    events.emit(
+        kind=EventKind.TRIGGER_FIRED,
+        subject=f"trigger:{key}",
+        agent=draft.agent,
+        now=now,
+        data={"proposal": proposal.pk, "status": proposal.status},
+    )
+    return proposal
