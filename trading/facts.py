@@ -1,0 +1,134 @@
+"""Facts that trading provides to gates, voices and pages. JSON, stored with the verdicts: decimals as strings."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from missions.drafts import Params
+from missions.gates import Case
+from missions.vocabulary import TRADING_KINDS
+from tradeco.common.errors import DomainError
+from trading import intents, money, positions
+from trading import portfolio as portfolios
+from trading.intents import Intent
+from trading.models import Market, Order, Position, Signal
+from trading.models.order import LIVE_ORDER
+from trading.vocabulary import OrderStatus, PositionStatus, Side
+
+SIGNAL_BARS = 24  # older signals say nothing about now
+
+
+def market(case: Case, *, now: datetime) -> dict[str, Any]:
+    """The market that the case concerns: known, open, its price and the price's age, orders in doubt on it."""
+    params = _params(case)
+    found = intents.market_of(params) if params else None
+    if found is None:
+        return {"known": False}
+    age = (now - found.received_at).total_seconds() if found.received_at else None
+    return {
+        "known": True,
+        "name": found.name,
+        "open": found.open,
+        "price": None if found.price is None else f"{found.price:f}",
+        "age_seconds": None if age is None else round(age, 1),
+        "in_doubt": Order.objects.filter(market=found, status=OrderStatus.IN_DOUBT).count(),
+    }
+
+
+def trade(case: Case, *, now: datetime) -> dict[str, Any]:
+    """What the case would do: side, value in USD, and its position's value, cost and gain where one stands."""
+    params = _params(case)
+    if params is None:
+        return {"possible": False, "code": "no_trade", "reason": "It moves no money."}
+    try:
+        intent = intents.read(params)
+    except DomainError as refused:
+        return {"possible": False, "code": refused.code, "reason": refused.detail}
+    held = intent.position or _held(intent.market)
+    return {
+        "possible": True,
+        "side": intent.side.value,
+        "market": intent.market.name,
+        "value_usd": str(_value(intent)),
+        "slippage_bps": getattr(params, "slippage_bps", None),
+        "position": held.pk if held else None,
+        "position_cost_usd": str(money.usd(held.cost)) if held else "0",
+        "position_gain": f"{positions.gain(held):.6f}" if held else None,
+        "reserved_usd": str(_reserved(intent.market)),
+    }
+
+
+def portfolio(case: Case, *, now: datetime) -> dict[str, Any]:
+    """Equity, free cash, exposure, drawdown, the day's loss and which markets are in use."""
+    found = portfolios.summary(now=now)
+    lost = found.day_start_usd - found.equity_usd
+    in_use = set(Position.objects.filter(status=PositionStatus.OPEN).values_list("market", flat=True))
+    in_use |= set(Order.objects.filter(side=Side.BUY, status__in=LIVE_ORDER).values_list("market", flat=True))
+    return {
+        "equity_usd": str(found.equity_usd),
+        "free_cash_usd": str(found.free_cash_usd),
+        "exposure_usd": str(found.exposure_usd),
+        "drawdown": f"{found.drawdown:.6f}",
+        "day_loss": f"{lost / found.day_start_usd:.6f}" if found.day_start_usd else "0",
+        "markets_in_use": sorted(in_use),
+        "unpriced": found.unpriced,
+    }
+
+
+def signals(case: Case, *, now: datetime) -> list[dict[str, Any]]:
+    """The newest signal of each kind on the case's market, of the last few candles."""
+    params = _params(case)
+    found = intents.market_of(params) if params else None
+    if found is None or found.price_at is None:
+        return []
+    newest = found.candles.order_by("-start").values_list("seconds", flat=True).first() or 60
+    recent = Signal.objects.filter(
+        market=found, market_at__gte=found.price_at - timedelta(seconds=newest * SIGNAL_BARS)
+    )
+    rows = recent.order_by("kind", "-at").distinct("kind")
+    return [
+        {
+            "kind": row.kind,
+            "direction": row.direction,
+            "strength": str(row.strength),
+            "confidence": str(row.confidence),
+            "why": row.why,
+        }
+        for row in rows
+    ]
+
+
+def worth(case: Case, *, now: datetime) -> str:
+    """What the case's trades move, in USD; what can't be read yet is worth what it says it is."""
+    params = _params(case)
+    if params is None:
+        return "0"
+    try:
+        return str(_value(intents.read(params)).quantize(Decimal("0.01")))
+    except DomainError:
+        return str(getattr(params, "size_usd", 0))
+
+
+def _params(case: Case) -> Params | None:
+    return next((step.typed for step in case.draft.steps if step.kind in TRADING_KINDS), None)
+
+
+def _value(intent: Intent) -> Decimal:
+    if intent.side == Side.BUY:
+        return money.usd(intent.amount_in)
+    if intent.market.price is None:
+        return Decimal(0)
+    return money.units(intent.amount_in, intent.market.base.decimals) * intent.market.price
+
+
+def _held(market: Market) -> Position | None:
+    return (
+        Position.objects.filter(market=market, status=PositionStatus.OPEN)
+        .select_related("market__base", "market__quote")
+        .first()
+    )
+
+
+def _reserved(market: Market) -> Decimal:
+    live = Order.objects.filter(market=market, side=Side.BUY, status__in=LIVE_ORDER)
+    return money.usd(sum(live.values_list("amount_in", flat=True)))

@@ -1,0 +1,148 @@
+"""What the company owns and earned: cash, marks, exposure, P&L, equity and its drawdown."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Q, Sum
+
+from tradeco.common import db, events
+from tradeco.common.vocabulary import EventKind
+from trading import money, positions
+from trading.models import Account, EquitySnapshot, Feed, Order, Position, Wallet
+from trading.models.order import LIVE_ORDER
+from trading.vocabulary import AccountKind, PositionStatus, Side
+
+WALLET = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """In USD (USDC counts as 1.00). Unpriced positions are named, counted at cost in no sum, never as zero gain."""
+
+    cash_usd: Decimal
+    free_cash_usd: Decimal
+    positions_usd: Decimal
+    equity_usd: Decimal
+    exposure_usd: Decimal
+    realized_pnl_usd: Decimal
+    unrealized_pnl_usd: Decimal
+    fees_usd: Decimal
+    peak_usd: Decimal
+    drawdown: Decimal
+    day_start_usd: Decimal
+    open_positions: int
+    unpriced: list[str] = field(default_factory=list)
+
+
+def wallet() -> Wallet:
+    """The company's wallet."""
+    return Wallet.objects.get(name=WALLET)
+
+
+def summary(*, now: datetime) -> Portfolio:
+    """The portfolio at the newest prices, at one moment. Exposure counts money reserved for buys as spent."""
+    with db.one_snapshot():
+        return _summary(now)
+
+
+def _summary(now: datetime) -> Portfolio:
+    cash, reserved = _cash()
+    held = list(Position.objects.filter(status=PositionStatus.OPEN).select_related("market__base", "market__quote"))
+    worths = {position: positions.value(position) for position in held}
+    priced = {position: worth for position, worth in worths.items() if worth is not None}
+    marks = sum(priced.values())
+    totals = Position.objects.aggregate(realized=Sum("realized"), fees=Sum("fees"))
+    equity = cash + marks
+    peak = max(_peak(), equity)
+    return Portfolio(
+        cash_usd=money.usd(cash),
+        free_cash_usd=money.usd(cash - reserved),
+        positions_usd=money.usd(marks),
+        equity_usd=money.usd(equity),
+        exposure_usd=money.usd(marks + _reserved_for_buys()),
+        realized_pnl_usd=money.usd(int(totals["realized"] or 0)),
+        unrealized_pnl_usd=money.usd(sum(worth - position.cost for position, worth in priced.items())),
+        fees_usd=money.usd(int(totals["fees"] or 0)),
+        peak_usd=money.usd(peak),
+        drawdown=Decimal(peak - equity) / Decimal(peak) if peak else Decimal(0),
+        day_start_usd=money.usd(_day_start(now=now, otherwise=equity)),
+        open_positions=len(held),
+        unpriced=[position.market_id for position, worth in worths.items() if worth is None],
+    )
+
+
+def snapshot(*, now: datetime, limit: int) -> dict[str, Any]:
+    """Measure equity; a phase of the heartbeat."""
+    with db.one_snapshot():
+        found = summary(now=now)
+        cash, marks = _raw(found.cash_usd), _raw(found.positions_usd)
+        EquitySnapshot.objects.create(
+            at=now,
+            market_at=market_time(now=now),
+            cash=cash,
+            positions=marks,
+            equity=cash + marks,
+            peak=_raw(found.peak_usd),
+            realized=_raw(found.realized_pnl_usd),
+            unrealized=_raw(found.unrealized_pnl_usd),
+        )
+        data = {
+            "equity_usd": f"{found.equity_usd:.2f}",
+            "cash_usd": f"{found.cash_usd:.2f}",
+            "drawdown": f"{found.drawdown:.6f}",
+        }
+        events.emit(kind=EventKind.EQUITY_SNAPSHOT, subject="portfolio", now=now, data=data)
+    return data
+
+
+def equity_series(*, limit: int) -> list[dict[str, Any]]:
+    """The newest snapshots, oldest first."""
+    rows = reversed(EquitySnapshot.objects.order_by("-at")[:limit])
+    return [
+        {
+            "at": row.at,
+            "market_at": row.market_at,
+            "equity_usd": money.usd(row.equity),
+            "cash_usd": money.usd(row.cash),
+            "drawdown": Decimal(row.peak - row.equity) / Decimal(row.peak) if row.peak else Decimal(0),
+        }
+        for row in rows
+    ]
+
+
+def market_time(*, now: datetime) -> datetime:
+    """The feed's time; the wall's where the feed hasn't begun."""
+    return Feed.objects.values_list("market_time", flat=True).first() or now
+
+
+def _cash() -> tuple[int, int]:
+    """Raw USDC in the wallet, and what of it is reserved."""
+    account = Account.objects.filter(wallet=WALLET, kind=AccountKind.WALLET, asset__symbol="USDC").values_list(
+        "balance", "reserved"
+    )
+    return account.first() or (0, 0)
+
+
+def _reserved_for_buys() -> int:
+    live = Order.objects.filter(side=Side.BUY, status__in=LIVE_ORDER)
+    return int(live.aggregate(amount=Sum("amount_in"))["amount"] or 0)
+
+
+def _peak() -> int:
+    newest = EquitySnapshot.objects.order_by("-at").values_list("peak", flat=True).first()
+    return newest or 0
+
+
+def _day_start(*, now: datetime, otherwise: int) -> int:
+    """Equity at the beginning of the UTC day: the last snapshot before it, else the first of the day."""
+    midnight = datetime.combine(now.astimezone(UTC).date(), time.min, tzinfo=UTC)
+    before = EquitySnapshot.objects.filter(at__lt=midnight).order_by("-at")
+    first = EquitySnapshot.objects.filter(Q(at__gte=midnight)).order_by("at")
+    found = before.values_list("equity", flat=True).first() or first.values_list("equity", flat=True).first()
+    return found or otherwise
+
+
+def _raw(amount: Decimal) -> int:
+    return money.raw(amount, money.USDC_DECIMALS)
