@@ -1,0 +1,92 @@
+"""The cast and the stage: a company that is open for business, and the people who come to it."""
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser, Group
+from django.db import connection
+
+from missions import policies
+from tests import cast
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_between_tests() -> Iterator[None]:
+    """Revisions are immutable in a company, but each test opens another one."""
+    policies.at.cache_clear()
+    structlog.contextvars.clear_contextvars()
+    yield
+    policies.at.cache_clear()
+
+
+@pytest.fixture
+def company(db: None) -> None:
+    """Six agents, demo policies, 10,000 USDC, four markets with fresh prices and candles, the roles."""
+    cast.open_company()
+
+
+@pytest.fixture
+def committed_company(transactional_db: None) -> None:
+    """The same, committed: for tests with threads and processes."""
+    cast.open_company()
+
+
+@pytest.fixture
+def admin_user(request: pytest.FixtureRequest) -> AbstractUser:
+    """The first staff user."""
+    _need_company(request)
+    return get_user_model().objects.get(username="admin")
+
+
+@pytest.fixture
+def alice(request: pytest.FixtureRequest) -> AbstractUser:
+    """A reviewer."""
+    _need_company(request)
+    return _staff("alice", "reviewer")
+
+
+@pytest.fixture
+def bob(request: pytest.FixtureRequest) -> AbstractUser:
+    """Another reviewer."""
+    _need_company(request)
+    return _staff("bob", "reviewer")
+
+
+@pytest.fixture
+def charlie(request: pytest.FixtureRequest) -> AbstractUser:
+    """Staff without any right."""
+    _need_company(request)
+    return _staff("charlie", None)
+
+
+@pytest.fixture
+def tokens(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Secrets of tokens of an operator, a reviewer and a viewer, by role."""
+    _need_company(request)
+    return cast.issue_tokens()
+
+
+def _need_company(request: pytest.FixtureRequest) -> None:
+    if "committed_company" not in request.fixturenames:
+        request.getfixturevalue("company")
+
+
+def _staff(name: str, role: str | None) -> AbstractUser:
+    user = get_user_model().objects.create_user(username=name, password="a long pass phrase", is_staff=True)
+    if role:
+        user.groups.add(Group.objects.get(name=role))
+    return user
+
+
+@pytest.fixture
+def raw_connection() -> Iterator[object]:
+    """A second connection to the test database, for locks and interleavings."""
+    import psycopg
+
+    settings = connection.settings_dict
+    with psycopg.connect(
+        dbname=settings["NAME"], user=settings["USER"], host=settings["HOST"], port=settings["PORT"]
+    ) as other:
+        yield other
