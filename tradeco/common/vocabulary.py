@@ -1,0 +1,67 @@
+"""The kinds of events, once for the whole company: database, API, triggers and pages use this list."""
+
+from django.db import models
+
+
+class EventKind(models.TextChoices):
+    COMPANY_OPENED = "company.opened", "The company opened its books"
+    COMPANY_ACTIVE = "company.active", "Trading was resumed"
+    COMPANY_REDUCING = "company.reducing", "Only exits are allowed"
+    COMPANY_HALTED = "company.halted", "Trading was halted"
+    POLICY_CHANGED = "policy.changed", "A policy has a new version"
+
+    TRIGGER_FIRED = "trigger.fired", "A trigger fired"
+    PROPOSAL_CREATED = "proposal.created", "An agent or a person proposed"
+    PROPOSAL_WAITING = "proposal.waiting", "A proposal waits for people"
+    PROPOSAL_APPROVED = "proposal.approved", "A proposal was approved"
+    PROPOSAL_REJECTED = "proposal.rejected", "A proposal was rejected"
+    PROPOSAL_CANCELLED = "proposal.cancelled", "A proposal was withdrawn"
+    PROPOSAL_EXPIRED = "proposal.expired", "A proposal expired undecided"
+    VOTE_CAST = "vote.cast", "An agent voted"
+
+    MISSION_APPROVED = "mission.approved", "A mission was opened"
+    MISSION_RUNNING = "mission.running", "Work on a mission began"
+    MISSION_SUCCEEDED = "mission.succeeded", "A mission succeeded"
+    MISSION_FAILED = "mission.failed", "A mission failed"
+    MISSION_CANCELLED = "mission.cancelled", "A mission was cancelled"
+
+    STEP_CLAIMED = "step.claimed", "A worker claimed a step"
+    STEP_SUCCEEDED = "step.succeeded", "A step succeeded"
+    STEP_FAILED = "step.failed", "A step failed"
+    STEP_RETRIED = "step.retried", "A step goes back to the queue"
+    STEP_RECOVERED = "step.recovered", "A step was taken back from a lost worker"
+    STEP_CANCELLED = "step.cancelled", "A step was cancelled"
+    STEP_IN_DOUBT = "step.in_doubt", "A step needs reconciliation"
+    STEP_SETTLED = "step.settled", "A step in doubt was settled"
+
+    ORDER_RESERVED = "order.reserved", "Money was reserved for an order"
+    ORDER_SUBMITTED = "order.submitted", "An order was sent to the venue"
+    ORDER_FILLED = "order.filled", "An order was filled"
+    ORDER_FAILED = "order.failed", "An order failed"
+    ORDER_EXPIRED = "order.expired", "An order expired unsent"
+    ORDER_CANCELLED = "order.cancelled", "An order was cancelled"
+    ORDER_IN_DOUBT = "order.in_doubt", "An order's outcome is unknown"
+
+    POSITION_OPENED = "position.opened", "A position was opened"
+    POSITION_CHANGED = "position.changed", "A position grew or shrank"
+    POSITION_CLOSED = "position.closed", "A position was closed"
+    POSITION_WIN = "position.win", "A position won more than the trigger asks"
+    POSITION_LOSS = "position.loss", "A position lost more than the trigger asks"
+    POSITION_ALARM = "position.alarm", "An open position is deep in the red"
+    POSITIONS_MANY = "positions.many", "Many positions are open"
+    STOP_HIT = "stop.hit", "A stop was hit"
+    TAKE_PROFIT_HIT = "take_profit.hit", "A take-profit was hit"
+    HOLD_ENDED = "hold.ended", "A position was held as long as policy allows"
+
+    SIGNAL_FOUND = "signal.found", "An analysis found signals"
+    SIGNAL_STRONG = "signal.strong", "A signal is strong"
+    RISK_ASSESSED = "risk.assessed", "The risk was assessed"
+    POSITIONS_REVIEWED = "positions.reviewed", "Open positions were reviewed"
+    REFLECTED = "agent.reflected", "An agent looked back"
+
+    MARKET_OPENED = "market.opened", "A market process took over"
+    MARKET_PRICES = "market.prices", "New prices"
+    MARKET_ENDED = "market.ended", "The price file is at its end"
+    EQUITY_SNAPSHOT = "equity.snapshot", "Equity was measured"
+    BEAT_FINISHED = "beat.finished", "A heartbeat ended"
+    ALARM = "alarm", "Something needs a person"
