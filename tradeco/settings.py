@@ -37,11 +37,14 @@ def _secret_key() -> str:
     if not path.exists():
         TRADECO_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
+        draft = path.with_name(f"secret-key.{os.getpid()}")
+        with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(secrets.token_urlsafe(64))
         try:
-            with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                file.write(secrets.token_urlsafe(64))
+            os.link(draft, path)  # whole or not at all; another process of ours may have been first
         except FileExistsError:
-            pass  # another process of ours was first: its key is the key
+            pass
+        draft.unlink()
     return path.read_text()
 
 
@@ -329,6 +332,11 @@ DECIDERS = {
     "execute_trade": "roundtable.rule_vote.vote",
     "close_position": "roundtable.rule_vote.vote",
     "scale_position": "roundtable.rule_vote.vote",
+}
+ADMIN_PANELS = {  # what upper apps add to the pages of missions
+    "missions.proposal": ["roundtable.admin_panels.votes_of_proposal"],
+    "missions.mission": ["trading.admin_panels.orders_of_mission"],
+    "missions.step": ["trading.admin_panels.order_of_step"],
 }
 VENUE = "trading.venues.paper.PaperVenue"
 REACTIVE_TRIGGERS = "trading.ideas.respond"
