@@ -15,7 +15,7 @@ from tradeco.common import db
 ADMIN = "admin"
 TOKEN_NAME = "first use"
 COMPANY_APPS = ("common", "agents", "missions", "trading", "roundtable", "dashboard")
-REVIEWER = ("change_proposal",)
+REVIEWER = ("add_proposal", "change_proposal")
 OPERATOR = (
     *REVIEWER,
     "change_company",
@@ -39,7 +39,7 @@ def admit() -> None:
 
 
 def _make_roles() -> None:
-    """viewer sees all; reviewer decides proposals too; operator runs the company too."""
+    """viewer sees all; reviewer proposes and decides too; operator runs the company too."""
     ours = Permission.objects.filter(content_type__app_label__in=COMPANY_APPS)
     views = Q(codename__startswith="view_")
     for name, more in (("viewer", ()), ("reviewer", REVIEWER), ("operator", OPERATOR)):

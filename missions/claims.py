@@ -94,29 +94,36 @@ def renew(claim: Claim) -> None:
     )
 
 
-def fence(claim: Claim) -> None:
-    """Lock the step as its holder, until the caller's transaction ends.
+def fence(claim: Claim) -> Step:
+    """Lock the step as its holder, until the caller's transaction ends; the step as it stands.
 
     Raises:
         LostClaim: the caller must write nothing.
     """
-    mine = Step.objects.select_for_update().filter(pk=claim.step.pk)
+    mine = Step.objects.select_for_update(of=("self",)).select_related("mission").filter(pk=claim.step.pk)
     if FENCED:
         mine = mine.filter(token=claim.token, status=StepStatus.EXECUTING)
-    if not mine.exists():
+    step = mine.first()
+    if step is None:
         raise LostClaim(f"Step #{claim.step.pk} is no longer {claim.worker}'s.")
+    return step
 
 
 def _take(statement: str, worker: str, lease_seconds: float, limit: int) -> list[Claim]:
     steps = Step.objects.raw(statement, {"worker": worker, "lease": lease_seconds, "limit": limit})
     resumed = statement is _PARKED
     return [
-        Claim(step=step, token=step.token, worker=worker, lease_seconds=lease_seconds, resumed=resumed)
+        Claim(step=step, token=_token_of(step), worker=worker, lease_seconds=lease_seconds, resumed=resumed)
         for step in sorted(steps, key=lambda step: (step.priority, step.run_after, step.pk))
     ]
 
 
-def _fenced(claim: Claim, change: str, expected: str, **params: object) -> None:
+def _token_of(step: Step) -> uuid.UUID:
+    assert step.token is not None, "the claim has just set it"
+    return step.token
+
+
+def _fenced(claim: Claim, change: str, expected: str, **params: float) -> None:
     fence = "AND token = %(token)s" if FENCED else ""
     with connection.cursor() as cursor:
         cursor.execute(

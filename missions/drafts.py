@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from missions.vocabulary import StepKind
 from tradeco.common.errors import InvalidInput
@@ -24,9 +25,12 @@ from tradeco.common.errors import InvalidInput
 STEPS_MAX = 5  # a plan that needs more is several proposals
 
 
-def _no_control_characters(text: str) -> str:
+def _storable(text: str) -> str:
+    """No control characters, and no half of a surrogate pair: JSON may carry one, UTF-8 and the database can't."""
     if any(ord(character) < 32 and character not in "\n\t" for character in text):
         raise ValueError("control characters are not allowed")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("half of a surrogate pair is no character")
     return text
 
 
@@ -37,7 +41,7 @@ def _number_or_numeral(value: Any) -> Any:
     return str(value) if isinstance(value, float) else value
 
 
-Text = Annotated[str, AfterValidator(_no_control_characters)]
+Text = Annotated[str, AfterValidator(_storable)]
 Number = Annotated[Decimal, BeforeValidator(_number_or_numeral), Field(allow_inf_nan=False)]
 Usd = Annotated[Number, Field(gt=0, le=Decimal(10) ** 9, max_digits=15, decimal_places=6)]
 Percent = Annotated[Number, Field(gt=0, le=100, max_digits=9, decimal_places=6)]
@@ -129,6 +133,19 @@ PARAMS: Mapping[StepKind, type[Params]] = {
 }
 
 
+def _below(field: str, error: ValidationError) -> ValidationError:
+    """The same mistakes, located below `field`; the input stays out of it."""
+    mistakes = [
+        InitErrorDetails(
+            type=PydanticCustomError("params", item["msg"]),  # no template: it has no context
+            loc=(field, *item["loc"]),
+            input=None,
+        )
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return ValidationError.from_exception_data(error.title, mistakes)
+
+
 class StepDraft(BaseModel):
     """A step's kind with the parameters of that kind; `typed` is their validated form."""
 
@@ -139,7 +156,10 @@ class StepDraft(BaseModel):
 
     @model_validator(mode="after")
     def params_fit_the_kind(self) -> "StepDraft":
-        PARAMS[self.kind].model_validate(self.params)
+        try:
+            PARAMS[self.kind].model_validate(self.params)
+        except ValidationError as exc:
+            raise _below("params", exc) from exc
         return self
 
     @property
@@ -200,14 +220,26 @@ def read(data: Any) -> Draft:
 
 
 def pointers(error: ValidationError) -> list[dict[str, str]]:
-    """A validation error as JSON pointers (RFC 6901) with messages; never echoes the input."""
+    """A validation error as JSON pointers (RFC 6901) with messages; never echoes a value that was sent."""
+    items = error.errors(include_url=False, include_context=False, include_input=False)
+    places = [item["loc"] for item in items]
     return [
         {
-            "pointer": "".join(f"/{part}" for part in item["loc"]),
+            "pointer": "".join(f"/{_escaped(part)}" for part in item["loc"]),
             "message": item["msg"].removeprefix("Value error, "),
         }
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        for item in items
+        if not _only_follows(item["type"], item["loc"], places)
     ]
+
+
+def _escaped(part: str | int) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+def _only_follows(kind: str, place: tuple[str | int, ...], places: list[tuple[str | int, ...]]) -> bool:
+    """A tuple counts as too short when its only item is wrong; that item's own mistake says enough."""
+    return kind == "too_short" and any(len(p) > len(place) and p[: len(place)] == place for p in places)
 
 
 def steps_as_json(draft: Draft) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError
 from missions import claims, handlers, outcomes, policies
 from missions.claims import Claim, LostClaim
 from missions.handlers import Ending, Failed, Handler, InDoubt, Park, Retry
-from tradeco.common import db, events
+from tradeco.common import crashpoints, db, events
 from tradeco.common.errors import DomainError
 from tradeco.common.vocabulary import EventKind
 
@@ -53,9 +53,13 @@ def run(claim: Claim, *, clock: Callable[[], datetime] = db.now) -> str:
         step_id=step.pk, mission_id=step.mission_id, kind=step.kind, agent=step.mission.agent_id
     ):
         try:
+            crashpoints.reach("step.claimed")
             _begin(claim, now=clock())
+            crashpoints.reach("step.begun")
             ending = _visit(claim, now=clock())
+            crashpoints.reach("step.visited")
             db.patiently(outcomes.record, claim, ending, now=clock())
+            crashpoints.reach("step.recorded")
         except LostClaim:
             log.warning("Another worker has this step now; nothing was written.", action="claim_lost")
             return "lost"

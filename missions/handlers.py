@@ -90,6 +90,9 @@ class Handler:
     def release(self, step: Step, *, now: datetime) -> None:
         """In the transaction that cancels or fails the step unsent: let go of what `prepare` held."""
 
+    def doubt(self, step: Step, *, now: datetime) -> None:
+        """In the transaction that puts the step before a person: mark what may have been sent as in doubt."""
+
 
 def of(kind: str) -> Handler | None:
     """The handler of a step kind, None where this deployment has none."""

@@ -49,7 +49,7 @@ def run(*, asked_by: str, now: datetime, only_if_due: bool = False) -> Beat | No
             return None
         beat = _begin(held, asked_by=asked_by, now=now)
         _run_phases(beat, held, now=now)
-        _finish(beat, now=db.now())
+        _finish(beat, held, now=db.now())
         return beat
     except LeaseLost:
         log.error("This beat hung past its lease and was taken over.", action="beat_lost")
@@ -127,9 +127,10 @@ def _restore_statement_timeout() -> None:
         connection.close()  # the next statement opens a sound one
 
 
-def _finish(beat: Beat, *, now: datetime) -> None:
+def _finish(beat: Beat, held: Held, *, now: datetime) -> None:
     phases = list(beat.phases.all())
     with db.transaction():
+        leases.fence(held)  # who was taken over in its last phase announces nothing
         Beat.objects.filter(pk=beat.pk, finished_at__isnull=True).update(finished_at=now)
         beat.finished_at = now
         events.emit(

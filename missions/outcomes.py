@@ -11,7 +11,7 @@ from missions.claims import Claim
 from missions.handlers import Ending, Failed, InDoubt, Park, Retry, Succeeded
 from missions.models import Mission, Outcome, Step
 from missions.vocabulary import MissionStatus, StepStatus
-from tradeco.common import db, doorbell, events, states
+from tradeco.common import crashpoints, db, doorbell, events, states
 from tradeco.common.errors import DomainError, NotFound
 from tradeco.common.vocabulary import EventKind
 
@@ -35,8 +35,9 @@ def record(claim: Claim, ending: Ending, *, now: datetime) -> None:
         LostClaim: another worker has the step; nothing was written.
     """
     with db.transaction():
-        claims.fence(claim)
-        step = claim.step
+        # a fresh row: the claim's own must not change, since contention may undo all this and run it again
+        step = claims.fence(claim)
+        step.attempts = claim.step.attempts  # what the visit counted
         match ending:
             case Succeeded():
                 _succeed(step, ending, now=now)
@@ -45,9 +46,10 @@ def record(claim: Claim, ending: Ending, *, now: datetime) -> None:
             case Retry():
                 retry(step, code=ending.code, reason=ending.reason, now=now)
             case Park():
-                _let_go(step, run_after=now + ending.delay)
+                _let_go(step, run_after=now + ending.delay, attempts=step.attempts)
             case InDoubt():
                 _doubt(step, ending, now=now)
+        crashpoints.reach("outcomes.before_commit")
 
 
 def begin_mission(step: Step, *, now: datetime) -> None:
@@ -112,12 +114,13 @@ def cancel_mission(*, mission_id: int, by: str, reason: str, now: datetime) -> M
 def cancel_mission_within(*, mission_id: int, by: str, reason: str, now: datetime) -> Mission:
     """`cancel_mission` inside the caller's transaction."""
     db.requires_transaction()
+    # steps first, then the mission: the order in which endings lock them, so that the two can't deadlock
+    steps = list(Step.objects.select_for_update().filter(mission=mission_id).order_by("place"))
     mission = Mission.objects.select_for_update().filter(pk=mission_id).first()
     if mission is None:
         raise NotFound(f"There is no mission #{mission_id}.")
     if mission.finished_at is not None:
         raise MissionEnded(f"It has {mission.status} already.")
-    steps = list(mission.steps.select_for_update().order_by("place"))
     for step in steps:
         if step.finished_at is None and step.status != StepStatus.QUEUED:
             raise StepUnderWay(f"Step #{step.pk} is {step.status}.")
@@ -171,9 +174,12 @@ def _doubt(step: Step, ending: InDoubt, *, now: datetime) -> None:
         code=ending.code,
         reason=ending.reason[:500],
         result={"evidence": dict(ending.evidence)},
+        attempts=step.attempts,
     )
     if ending.book:
         ending.book()
+    elif handler := handlers.of(step.kind):
+        handler.doubt(step, now=now)
     _step_event(EventKind.STEP_IN_DOUBT, step, now=now, code=ending.code, reason=ending.reason)
 
 

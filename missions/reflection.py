@@ -47,7 +47,7 @@ def look_back(*, since: datetime) -> dict[str, Any]:
     failures = recent.filter(succeeded=False).values("code").annotate(times=Count("pk")).order_by("-times", "code")
     return {
         "since": since.isoformat(),
-        "by_kind": {row.pop("kind"): {k: _plain(v) for k, v in row.items()} for row in by_kind},
+        "by_kind": {row["kind"]: {k: _plain(v) for k, v in row.items() if k != "kind"} for row in by_kind},
         "failures": {row["code"]: row["times"] for row in failures[:10]},
     }
 

@@ -6,6 +6,8 @@ poorer, else failed. Every worker's idle loop, the market loop and the heartbeat
 
 from datetime import datetime
 
+import structlog
+from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Now
 
 from missions import handlers, outcomes
@@ -14,21 +16,38 @@ from missions.vocabulary import StepStatus
 from tradeco.common import db, doorbell, events, states
 from tradeco.common.vocabulary import EventKind
 
+log = structlog.get_logger(__name__)
+
 
 def run(*, now: datetime, limit: int) -> dict[str, int]:
-    """Take back up to `limit` stale steps; how many."""
+    """Take back up to `limit` stale steps, each in a transaction of its own; how many, and how many couldn't be."""
+    stale = Step.objects.filter(token__isnull=False, lease_expires_at__lt=Now()).order_by("lease_expires_at")
+    recovered = failed = 0
+    for key in list(stale.values_list("pk", flat=True)[:limit]):
+        try:
+            recovered += db.patiently(_recover, key, now=now)
+        except (OperationalError, InterfaceError):
+            raise  # the database is away or busy: the next sweep goes on
+        except Exception:  # one step that can't be taken back must not keep all behind it lost
+            log.exception("A stale step can't be taken back.", action="rescue_failed", step_id=key)
+            failed += 1
+    return {"recovered": recovered, "failed": failed}
+
+
+def _recover(key: int, *, now: datetime) -> bool:
+    """Take one step back, unless its worker or another sweep was first."""
     with db.transaction():
-        stale = list(
+        step = (
             Step.objects.select_for_update(skip_locked=True, of=("self",))
             .select_related("mission")
-            .filter(token__isnull=False, lease_expires_at__lt=Now())
-            .order_by("lease_expires_at")[:limit]
+            .filter(pk=key, token__isnull=False, lease_expires_at__lt=Now())
+            .first()
         )
-        for step in stale:
-            _take_back(step, now=now)
-        if stale:
-            doorbell.ring()
-    return {"recovered": len(stale)}
+        if step is None:
+            return False
+        _take_back(step, now=now)
+        doorbell.ring()
+    return True
 
 
 def _take_back(step: Step, *, now: datetime) -> None:

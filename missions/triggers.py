@@ -16,7 +16,7 @@ from missions import caps, drafts, policies, proposals
 from missions.models import Proposal, TriggerState
 from missions.policy_keys import Policy, Proactive, Reactive
 from missions.vocabulary import CAP_OF_KIND, CapKey, ProposalSource, StepKind
-from tradeco.common import db, events
+from tradeco.common import crashpoints, db, events
 from tradeco.common.models import Event
 from tradeco.common.vocabulary import EventKind
 from tradeco.common.wiring import load
@@ -40,7 +40,7 @@ def run(*, now: datetime, limit: int) -> dict[str, Any]:
 
 
 def _run_proactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
-    fired = []
+    fired: list[str] = []
     for rule in policy.proactive:
         if len(fired) >= limit:
             break
@@ -53,7 +53,7 @@ def _run_proactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
 def _fire_proactive(rule: Proactive, policy: Policy, *, now: datetime) -> bool:
     key = f"proactive:{rule.agent}:{rule.topic}"
     state = _due(key, now=now)
-    if state is None:
+    if state is None or not _is_active(rule.agent):
         return False
     dice = random.Random(f"{key}:{state.fired}")
     every = timedelta(minutes=rule.every_minutes * policy.trigger_pace)
@@ -76,35 +76,41 @@ def _fire_proactive(rule: Proactive, policy: Policy, *, now: datetime) -> bool:
 
 
 def _routine_params(rule: Proactive) -> dict[str, Any]:
-    return {"topic": rule.topic} if rule.step == StepKind.REFLECT else {}
+    return {"topic": rule.topic} if rule.step == StepKind.REFLECT.value else {}
 
 
 # --- reactions to events --------------------------------------------------------------------------
 
 
 def _run_reactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
-    rules = {rule.event: rule for rule in policy.reactive}
+    kinds = sorted({rule.event for rule in policy.reactive})
     events.number_new()
     with db.transaction():
         state = _state(CURSOR, now=now)
-        found = events.read_after(state.cursor, limit=EVENTS_PER_BEAT, kinds=list(rules))
+        # the newest first: what is numbered between the two looks must stay before the cursor
         newest = events.newest_number()
-        fired = []
-        for kind, rule in rules.items():
-            of_kind = [event for event in found if event.kind == kind]
+        crashpoints.reach("triggers.newest_known")
+        found = events.read_after(state.cursor, limit=EVENTS_PER_BEAT, kinds=kinds)
+        fired: list[str] = []
+        for rule in policy.reactive:
+            of_kind = [event for event in found if event.kind == rule.event]
             if of_kind and len(fired) < limit and _react(rule, of_kind, policy, now=now):
                 fired.append(f"{rule.event}:{rule.agent}")
-        # behind the last event seen, or behind all where nothing concerned us
-        cursor = found[-1].number if len(found) == EVENTS_PER_BEAT else newest
-        TriggerState.objects.filter(pk=CURSOR).update(cursor=cursor)
+        TriggerState.objects.filter(pk=CURSOR).update(cursor=_seen_up_to(found, newest))
     return fired
+
+
+def _seen_up_to(found: Sequence[Event], newest: int) -> int:
+    """Behind the last event seen, or behind all that stood there where fewer than a beat's lot concerned us."""
+    last = found[-1].number or 0 if found else 0
+    return last if len(found) == EVENTS_PER_BEAT else max(last, newest)
 
 
 def _react(rule: Reactive, found: Sequence[Event], policy: Policy, *, now: datetime) -> bool:
     """Cooldown first, then the pace of the day's trades, then the idea."""
     key = f"reactive:{rule.event}:{rule.agent}"
     state = _due(key, now=now)
-    if state is None or not Agent.objects.filter(key=rule.agent, active=True).exists():
+    if state is None or not _is_active(rule.agent):
         return False
     if caps.ahead_of_pace(cap=CapKey.TRADES, policy=policy, now=now):
         return False
@@ -129,6 +135,11 @@ def _state(key: str, *, now: datetime) -> TriggerState:
 def _due(key: str, *, now: datetime) -> TriggerState | None:
     state = _state(key, now=now)
     return state if state.next_at <= now else None
+
+
+def _is_active(agent: str) -> bool:
+    """An inactive agent proposes nothing; its rules wait, and hold nobody else's up."""
+    return Agent.objects.filter(key=agent, active=True).exists()
 
 
 def _cool_down(state: TriggerState, *, until: datetime, now: datetime) -> None:

@@ -29,9 +29,7 @@ def main(wanted: str) -> None:
             "Name another one: make PYTHON=python3.12 run"
         )
     with open(__file__, "rb") as lock:
-        fcntl.flock(
-            lock, fcntl.LOCK_EX
-        )  # two makes at once: the second waits, and then finds everything done
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two makes at once: the second waits, and then finds everything done
         if not sound():
             make_environment()
         if stamp_of(wanted) != digest_of(wanted):
@@ -57,10 +55,7 @@ def make_environment() -> None:
     shutil.rmtree(VENV, ignore_errors=True)
     begin()
     if subprocess.call([sys.executable, "-m", "venv", str(VENV)], stdout=subprocess.DEVNULL) != 0:
-        stop(
-            f"{sys.executable} can't make virtual environments. "
-            "On Debian and Ubuntu: apt-get install python3-venv"
-        )
+        stop(f"{sys.executable} can't make virtual environments. On Debian and Ubuntu: apt-get install python3-venv")
 
 
 def begin() -> None:

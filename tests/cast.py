@@ -92,9 +92,7 @@ def draft(**changes: Any) -> Draft:
         "agent": "scout",
         "title": "Buy SOL",
         "rationale": "It looks good.",
-        "steps": [
-            {"kind": "execute_trade", "params": {"side": "buy", "market": "SOL/USDC", "size_usd": "20.00"}}
-        ],
+        "steps": [{"kind": "execute_trade", "params": {"side": "buy", "market": "SOL/USDC", "size_usd": "20.00"}}],
         "confidence": "0.7",
     }
     return drafts.read({**data, **changes})
@@ -106,9 +104,7 @@ def buy(market: str = "SOL/USDC", size_usd: str = "20.00", **params: Any) -> Dra
 
 
 def close(position: int) -> Draft:
-    return draft(
-        steps=[{"kind": "close_position", "params": {"position": position}}], title=f"Close #{position}"
-    )
+    return draft(steps=[{"kind": "close_position", "params": {"position": position}}], title=f"Close #{position}")
 
 
 def analysis_draft(**changes: Any) -> Draft:
@@ -145,9 +141,7 @@ def bought(market: str = "SOL/USDC", size_usd: str = "100.00") -> Any:
     proposal = submit(buy(market, size_usd))
     assert proposal.status == "approved", proposal.reason
     work()
-    return Position.objects.select_related("market__base", "market__quote").get(
-        market=market, status="open"
-    )
+    return Position.objects.select_related("market__base", "market__quote").get(market=market, status="open")
 
 
 def later(**delta: float) -> datetime:

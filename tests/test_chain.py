@@ -6,9 +6,9 @@ import pytest
 
 from missions.models import Mission, Outcome, Step
 from tests import cast
+from tradeco.common import db
 from trading import stops
 from trading.models import Fill, Order, Position
-from tradeco.common import db
 
 pytestmark = pytest.mark.usefixtures("company")
 

@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 import django_stubs_ext
 import environ
@@ -113,19 +114,17 @@ TEMPLATES = [
 
 # --- the database: PostgreSQL, always -------------------------------------------------------------
 EMBEDDED_POSTGRES = not env.str("DATABASE_URL", default="")
-DATABASES = {
-    "default": (
-        {"ENGINE": "django.db.backends.postgresql", **postgres.connection(TRADECO_HOME)}
-        if EMBEDDED_POSTGRES
-        else env.db_url("DATABASE_URL")
-    )
-}
+_database: dict[str, Any] = (
+    {"ENGINE": "django.db.backends.postgresql", **postgres.connection(TRADECO_HOME)}
+    if EMBEDDED_POSTGRES
+    else env.db_url("DATABASE_URL")
+)
 _LIMITS = {  # ms: no statement, wait for a lock, or forgotten transaction may hold the company up
     "statement_timeout": 15_000,
     "lock_timeout": 3_000,
     "idle_in_transaction_session_timeout": 15_000,
 }
-_database = DATABASES["default"]
+DATABASES = {"default": _database}
 _database["OPTIONS"] = {
     **_database.get("OPTIONS", {}),
     "connect_timeout": 5,
@@ -221,6 +220,7 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+FORMAT_MODULE_PATH = ["tradeco.formats"]
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]

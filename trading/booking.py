@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from missions.policy_keys import Policy
-from tradeco.common import db, events, states
+from tradeco.common import crashpoints, db, events, states
 from tradeco.common.vocabulary import EventKind
 from trading import ledger, money, positions
 from trading.ledger import Line
@@ -31,6 +31,7 @@ def fill(order: Order, attempt: Attempt, executed: Executed, *, policy: Policy, 
         market_at=market_at,
         memo=f"{order.side} {market.name}, order #{order.pk}",
     )
+    crashpoints.reach("booking.entries_written")
     position, realized = _position(order, executed, policy=policy, now=now, market_at=market_at)
     Fill.objects.create(
         order=order,

@@ -94,6 +94,11 @@ class MovesMoney(Handler):
     def may_have_sent(self, step: Step) -> bool:
         return Order.objects.filter(step=step, status__in=(OrderStatus.SUBMITTED, OrderStatus.IN_DOUBT)).exists()
 
+    def doubt(self, step: Step, *, now: datetime) -> None:
+        order = _order_of(step)
+        if order.status == OrderStatus.SUBMITTED:
+            _put_in_doubt(order, _open_attempt(order), code=step.code, reason=step.reason, now=now)
+
     def release(self, step: Step, *, now: datetime) -> None:
         order = Order.objects.select_related("wallet", "asset_in").filter(step=step).first()
         if order is not None and order.status == OrderStatus.RESERVED:
@@ -204,7 +209,7 @@ def _filled(order: Order, attempt: Attempt, executed: Executed, *, now: datetime
     }
     return Succeeded(
         result=result,
-        book=lambda: booking.fill(order, attempt, executed, policy=policy, now=now),
+        book=lambda: booking.fill(*_afresh(order, attempt), executed, policy=policy, now=now),
         pnl_usd=lambda: _realized(order),
     )
 
@@ -216,6 +221,7 @@ def _realized(order: Order) -> Decimal | None:
 
 def _refused(order: Order, attempt: Attempt, refused: Refused, *, now: datetime) -> Failed:
     def book() -> None:
+        _afresh(order, attempt)
         states.move(attempt, to=AttemptStatus.FAILED, ended_at=now, code=refused.code)
         booking.let_go(order, to=OrderStatus.FAILED, code=refused.code, reason=refused.reason, now=now)
 
@@ -223,23 +229,32 @@ def _refused(order: Order, attempt: Attempt, refused: Refused, *, now: datetime)
 
 
 def _in_doubt(order: Order, attempt: Attempt, reason: str, *, now: datetime) -> InDoubt:
-    def book() -> None:
-        states.move(attempt, to=AttemptStatus.IN_DOUBT, code="venue_silent")
-        states.move(order, to=OrderStatus.IN_DOUBT, code="venue_silent", reason=reason[:500])
-        events.emit(
-            kind=EventKind.ORDER_IN_DOUBT,
-            subject=order.subject,
-            agent=order.agent_id,
-            now=now,
-            data={"market": order.market_id, "reference": attempt.reference, "reason": reason[:500]},
-        )
-
     return InDoubt(
         code="venue_silent",
         reason=f"The venue doesn't say what became of {attempt.reference}: {reason}",
         evidence={"order": order.pk, "reference": attempt.reference, "sends": attempt.sends + 1},
-        book=book,
+        book=lambda: _put_in_doubt(*_afresh(order, attempt), code="venue_silent", reason=reason, now=now),
     )
+
+
+def _put_in_doubt(order: Order, attempt: Attempt, *, code: str, reason: str, now: datetime) -> None:
+    """In the transaction that puts the step before a person; the reservation stays held."""
+    states.move(attempt, to=AttemptStatus.IN_DOUBT, code=code)
+    states.move(order, to=OrderStatus.IN_DOUBT, code=code, reason=reason[:500])
+    events.emit(
+        kind=EventKind.ORDER_IN_DOUBT,
+        subject=order.subject,
+        agent=order.agent_id,
+        now=now,
+        data={"market": order.market_id, "reference": attempt.reference, "reason": reason[:500]},
+    )
+
+
+def _afresh(order: Order, attempt: Attempt) -> tuple[Order, Attempt]:
+    """Both as they stand: an earlier try of the same booking may have been undone by contention."""
+    order.refresh_from_db(fields=["status"])
+    attempt.refresh_from_db(fields=["status"])
+    return order, attempt
 
 
 def venue() -> Venue:

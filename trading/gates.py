@@ -16,7 +16,7 @@ def _for_trades(*facts: str) -> Callable[[_Rule], Gate]:
 
 
 def _takes_risk(facts: Facts) -> bool:
-    return facts["trade"].get("side") == "buy"
+    return bool(facts["trade"].get("side") == "buy")
 
 
 @_for_trades("market", "trade")

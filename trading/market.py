@@ -123,14 +123,14 @@ class Loop:
         return len(bars)
 
     def _announce(self, *, now: datetime) -> None:
-        prices = Market.objects.exclude(price=None).values_list("name", "price")
+        prices = Market.objects.values_list("name", "price")
         with db.transaction():
             leases.fence(self.held)
             events.emit(
                 kind=EventKind.MARKET_PRICES,
                 subject="market",
                 now=now,
-                data={"prices_usd": {name: f"{price.normalize():f}" for name, price in prices}},
+                data={"prices_usd": {name: f"{price.normalize():f}" for name, price in prices if price}},
             )
 
     def _metronome(self, policy: Policy, *, now: datetime) -> None:

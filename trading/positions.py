@@ -96,6 +96,7 @@ def buy(order: Order, executed: Executed, *, policy: Policy, now: datetime, mark
 
 def sell(order: Order, executed: Executed, *, now: datetime, market_at: datetime) -> tuple[Position, int]:
     """Take a sale out of its position; the position and the realised P&L in raw quote, fees inside."""
+    assert order.position_id is not None, "a sale names its position"
     position = (
         Position.objects.select_for_update(of=("self",))
         .select_related("market__base", "market__quote")

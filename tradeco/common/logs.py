@@ -47,7 +47,7 @@ def configure(*, process: str, level: str = "INFO") -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _name_the_process(process),
-                structlog.processors.format_exc_info if as_json else _as_it_is,
+                *([structlog.processors.format_exc_info] if as_json else []),
                 renderer,
             ],
         )
@@ -66,7 +66,3 @@ def _name_the_process(process: str) -> Any:
         return event
 
     return add
-
-
-def _as_it_is(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
-    return event

@@ -1,0 +1,165 @@
+"""What race tests share: threads that start together, a deadline instead of sleeps, and processes of their own that
+stop or die at a named point. What is raced, and what must hold, is each test's affair.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from django.db import connection
+from django.db.models import F, Sum
+
+from missions.models import Mission, Proposal, Step
+from tradeco.common import db
+from trading.models import Account, Fill, LedgerEntry, Order, PaperExecution
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEADLINE_SECONDS = 60  # far beyond what any wait here takes; only a bug reaches it
+LOOK_SECONDS = 0.02
+
+
+def until(condition: Callable[[], Any], *, seconds: float = DEADLINE_SECONDS) -> Any:
+    """Ask until the answer is true, and give it."""
+    limit = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < limit, f"waited {seconds} s in vain"
+        time.sleep(LOOK_SECONDS)
+    return answer
+
+
+def together(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """Run `act(place)` in as many threads, each with a connection of its own and all from the same moment on; what
+    each returned or raised.
+    """
+    return rounds(count, 1, lambda place, _: act(place))[0]
+
+
+def rounds(
+    count: int, times: int, act: Callable[[int, int], Any], between: Callable[[int], None] = lambda _: None
+) -> list[list[Any]]:
+    """`act(place, round)` in the same threads over and over; `between(round)` runs alone before each round."""
+    results: list[list[Any]] = [[None] * count for _ in range(times)]
+    begin = threading.Barrier(count + 1, timeout=DEADLINE_SECONDS)
+    end = threading.Barrier(count + 1, timeout=DEADLINE_SECONDS)
+
+    def run(place: int) -> None:
+        try:
+            connection.ensure_connection()
+            for number in range(times):
+                begin.wait()
+                try:
+                    results[number][place] = act(place, number)
+                except Exception as exc:
+                    results[number][place] = exc
+                end.wait()
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(place,), daemon=True) for place in range(count)]
+    for thread in threads:
+        thread.start()
+    for number in range(times):
+        between(number)
+        begin.wait()
+        end.wait()
+    for thread in threads:
+        thread.join(DEADLINE_SECONDS)
+    return results
+
+
+class Child:
+    """A process of the company, run by `tests.race.child`."""
+
+    def __init__(self, folder: Path, act: str, **plan: Any) -> None:
+        self.said = folder / f"child-{uuid4().hex[:8]}.txt"
+        whole = {"act": act, "database": connection.settings_dict["NAME"], "said": str(self.said), **plan}
+        self.output = (folder / f"{self.said.stem}-output.txt").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.race.child", json.dumps(whole)],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def lines(self) -> list[str]:
+        return self.said.read_text().splitlines() if self.said.exists() else []
+
+    def says(self, line: str) -> None:
+        """Wait until the child has said a line."""
+        until(lambda: line in self.lines() or self._gone_without(line))
+
+    def goes_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def ends(self) -> int:
+        code = self.process.wait(timeout=DEADLINE_SECONDS)
+        self.output.close()
+        return code
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.ends()
+
+    def _gone_without(self, line: str) -> bool:
+        if self.process.poll() is not None and line not in self.lines():
+            output = Path(self.output.name).read_text()
+            raise AssertionError(f"the child ended ({self.process.returncode}) and never said {line!r}:\n{output}")
+        return False
+
+
+@contextmanager
+def children() -> Iterator[list[Child]]:
+    """Collects children, and leaves none behind."""
+    born: list[Child] = []
+    try:
+        yield born
+    finally:
+        for child in born:
+            child.kill()
+
+
+def queue_steps(count: int, *, kind: str = "reflect") -> list[int]:
+    """Missions of one runnable step each, written at once; the steps' ids."""
+    now = db.now()
+    proposals = Proposal.objects.bulk_create(
+        Proposal(
+            agent_id="growth", source="trigger", title=f"Work {n}", steps=[{"kind": kind, "params": {}}],
+            confidence=1, status="approved", revision=1, seed=n, created_at=now, expires_at=now, decided_at=now,
+        )
+        for n in range(count)
+    )  # fmt: skip
+    missions = Mission.objects.bulk_create(
+        Mission(proposal=proposal, agent_id="growth", kind="analysis", created_at=now) for proposal in proposals
+    )
+    steps = Step.objects.bulk_create(
+        Step(mission=mission, place=1, kind=kind, run_after=now, attempts_max=5, created_at=now)
+        for mission in missions
+    )
+    return [step.pk for step in steps]
+
+
+def assert_the_books_are_right(*, opening: int = 10_000_000_000) -> None:
+    """Ours and the venue's agree: one execution an order, every asset sums to zero, balances are their entries."""
+    executed = PaperExecution.objects.filter(refused="")
+    filled = Order.objects.filter(status="filled")
+    assert executed.count() == filled.count() == Fill.objects.count()
+    assert set(executed.values_list("reference", flat=True)) == set(
+        Fill.objects.values_list("attempt__reference", flat=True)
+    )
+    sums = LedgerEntry.objects.values("asset").annotate(total=Sum("amount"))
+    assert all(row["total"] == 0 for row in sums)
+    for account in Account.objects.annotate(entries_sum=Sum("entries__amount")):
+        assert account.balance == (account.entries_sum or 0), account
+    cash = Account.objects.get(kind="wallet", asset__symbol="USDC")
+    spent = executed.filter(side="buy").aggregate(total=Sum("amount_in"))["total"] or 0
+    came = executed.filter(side="sell").aggregate(total=Sum("amount_out"))["total"] or 0
+    assert cash.balance == opening - spent + came
+    live = Order.objects.filter(status__in=("reserved", "submitted", "in_doubt"), asset_in=F("market__quote"))
+    assert cash.reserved == (live.aggregate(total=Sum("amount_in"))["total"] or 0)

@@ -1,0 +1,30 @@
+"""manage.py soak: the company under fire, and a verdict."""
+
+import json
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from trading import soak
+
+
+class Command(BaseCommand):
+    help = (
+        "Runs a company of its own for some minutes while its processes are killed and stopped, its database"
+        " sessions ended and its database restarted; then compares its books with the venue's. Prints one JSON"
+        " verdict last. Exit code 0 only if nothing is lost, doubled or stuck."
+    )
+    requires_system_checks = ()  # the company in this folder needn't run
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--minutes", type=float, default=2.0, help="how long the fire burns (%(default)s)")
+        parser.add_argument("--seed", type=int, default=None, help="of what is struck; default: the clock")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        seed = options["seed"] if options["seed"] is not None else time.time_ns() % 1_000_000
+        self.stderr.write(f"Seed {seed}.")
+        verdict = soak.run(minutes=options["minutes"], seed=seed, say=self.stderr.write)
+        self.stdout.write(json.dumps(verdict.as_json()))
+        if not verdict.ok:
+            raise SystemExit(1)
