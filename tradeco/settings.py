@@ -352,6 +352,9 @@ PRUNE = {
     "events": "tradeco.common.events.prune",
     "beats": "missions.heartbeat.prune",
     "prices": "trading.market.prune",
+    "signals": "trading.analysis.prune",
+    "pulses": "tradeco.common.pulses.prune",
+    "answers": "dashboard.api.idempotency.prune",
 }
 READINESS = {
     "worker": "missions.watch.worker_readiness",

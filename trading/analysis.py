@@ -1,6 +1,6 @@
 """Steps that look and risk nothing: signals from candles, the risk taken, open positions. Each is safe to repeat."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -78,6 +78,13 @@ def newest_bars(market: Market) -> list[Bar]:
         )
         for row in reversed(rows)
     ]
+
+
+def prune(*, now: datetime, limit: int, retention: timedelta) -> int:
+    """Delete the oldest signals beyond their retention."""
+    doomed = Signal.objects.filter(at__lt=now - retention).order_by("at")[:limit]
+    deleted, _ = Signal.objects.filter(pk__in=list(doomed.values_list("pk", flat=True))).delete()
+    return deleted
 
 
 def _book(

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError, connection
@@ -21,6 +21,7 @@ from dashboard.models import IdempotencyKey
 from tradeco.common import db
 from tradeco.common.errors import DomainError
 
+REMEMBERED = timedelta(days=7)  # a client that repeats a request after this has lost its way
 _ACCEPTABLE = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -108,6 +109,13 @@ def once_remembered(request: Request, act: Callable[[], Answer]) -> Response:
         if _take(user_id, key, fingerprint, now=db.now()):
             IdempotencyKey.objects.filter(user_id=user_id, key=key).update(**_stored(answer))
     return Response(answer.body, status=answer.status)
+
+
+def prune(*, now: datetime, limit: int, retention: timedelta) -> int:
+    """Forget answers so old that nobody repeats their request any more."""
+    doomed = IdempotencyKey.objects.filter(created_at__lt=now - min(retention, REMEMBERED)).order_by("created_at")
+    deleted, _ = IdempotencyKey.objects.filter(pk__in=list(doomed.values_list("pk", flat=True)[:limit])).delete()
+    return deleted
 
 
 def _take(user_id: int, key: str, fingerprint: str, *, now: datetime) -> bool:

@@ -7,6 +7,7 @@ import pgtrigger.compiler
 import pgtrigger.migrations
 import tradeco.common.fields
 from django.db import migrations, models
+from tradeco.common import trigger_functions
 
 
 class Migration(migrations.Migration):
@@ -19,6 +20,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        trigger_functions.forgotten_on_the_way_back(),
         migrations.CreateModel(
             name='Asset',
             fields=[

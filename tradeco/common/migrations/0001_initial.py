@@ -3,6 +3,7 @@
 import pgtrigger.compiler
 import pgtrigger.migrations
 from django.db import migrations, models
+from tradeco.common import trigger_functions
 
 
 class Migration(migrations.Migration):
@@ -13,6 +14,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        trigger_functions.forgotten_on_the_way_back(),
         migrations.CreateModel(
             name='Lease',
             fields=[
