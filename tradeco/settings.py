@@ -10,6 +10,7 @@ import secrets
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import django_stubs_ext
 import environ
@@ -119,6 +120,8 @@ _database: dict[str, Any] = (
     if EMBEDDED_POSTGRES
     else env.db_url("DATABASE_URL")
 )
+if not EMBEDDED_POSTGRES:  # a socket's folder comes percent-encoded, as in libpq's own addresses
+    _database["HOST"] = unquote(_database["HOST"])
 _LIMITS = {  # ms: no statement, wait for a lock, or forgotten transaction may hold the company up
     "statement_timeout": 15_000,
     "lock_timeout": 3_000,
@@ -266,15 +269,9 @@ Q_CLUSTER = {  # design notes in docs/decisions: each figure avoids a measured t
 UP_PROCESSES = {
     "web": {
         "argv": [
-            sys.executable,
-            "-m",
-            "daphne",
-            "--verbosity",
-            "0",
-            "-b",
-            "{host}",
-            "-p",
-            "{port}",
+            *(sys.executable, "-m", "daphne", "--verbosity", "0"),
+            # a burst of connections waits in the backlog; the default of 50 would reset the rest
+            *("-e", "tcp:port={port}:interface={host}:backlog=1024"),
             "tradeco.asgi:application",
         ],
         "stop_seconds": 6,

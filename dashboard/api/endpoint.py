@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 
 from dashboard.api.idempotency import key_of
 from dashboard.api.pagination import KeysetPagination
+from dashboard.api.parsing import LengthRequired
 from dashboard.api.schema import Schema
 from dashboard.api.shapes import ListQuery, Query, Shape, read_query
 
@@ -65,6 +66,8 @@ class Endpoint(APIView):
         operation = self.operations.get("GET" if request.method == "HEAD" else str(request.method))
         if operation is None:
             return
+        if "Transfer-Encoding" in request.headers and not request.headers.get("Content-Length"):
+            raise LengthRequired
         self.query = read_query(operation.query, request)
         if operation.acts:
             key_of(request)

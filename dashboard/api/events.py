@@ -12,7 +12,7 @@ from dashboard.api.endpoint import Endpoint, Operation
 from dashboard.api.idempotency import Answer, once_remembered
 from dashboard.api.pagination import LIMIT_DEFAULT, LIMIT_MAX
 from dashboard.api.shapes import ListQuery, Moment, Query, Shape
-from missions import heartbeat
+from missions import heartbeat, watch
 from missions.models import Beat, Mission, Proposal, Step
 from missions.vocabulary import MissionStatus, PhaseStatus, ProposalStatus, StepStatus
 from tradeco.common import db, events
@@ -162,8 +162,7 @@ class Stats(Endpoint):
 
     def get(self, request: Request) -> Response:
         now = db.now()
-        oldest = Step.objects.runnable().filter(status=StepStatus.QUEUED, run_after__lte=now)
-        waiting_since = oldest.order_by("run_after").values_list("run_after", flat=True).first()
+        waiting_since = watch.waiting_since(now=now)
         counts = {
             "proposals": _by_status(Proposal, ProposalStatus),
             "missions": _by_status(Mission, MissionStatus),

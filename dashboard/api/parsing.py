@@ -24,6 +24,14 @@ class BodyTooLarge(DomainError):
     title = "The body is too large"
 
 
+class LengthRequired(DomainError):
+    """Servers differ in what they make of a body in chunks; WSGI hands on none of it."""
+
+    code = "length_required"
+    status = 411
+    title = "Send the body with its Content-Length, not in chunks"
+
+
 class InvalidJSON(InvalidInput):
     code = "invalid_json"
     title = "The body is not valid JSON"

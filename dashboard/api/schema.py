@@ -12,7 +12,7 @@ from dashboard.api.shapes import Problem, list_of
 
 PROBLEM = "application/problem+json"
 _ALWAYS = (400, 401, 403, 503)
-_BODY = (413, 415)
+_BODY = (411, 413, 415)
 _ACT = (409, 422, 428)
 _MEANS = {
     400: "The request is wrong",
@@ -20,6 +20,7 @@ _MEANS = {
     403: "The scope is missing, or this person may not",
     404: "There is no such thing",
     409: "Decided already, or the key is in flight",
+    411: "The body came in chunks",
     413: "The body is too large",
     415: "The body isn't JSON",
     422: "The Idempotency-Key was used for another request",

@@ -100,6 +100,7 @@ def _manage(command: str, *arguments: str) -> Spec:
 
 def _spec(name: str, given: dict[str, Any], *, host: str, port: int) -> Spec:
     """Settings may name the address as {host} and {port}: the options decide it."""
+    host = host.replace(":", r"\:")  # an endpoint description is separated by colons
     return Spec(
         name=name,
         argv=[part.replace("{host}", host).replace("{port}", str(port)) for part in given["argv"]],
