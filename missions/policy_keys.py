@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from missions.vocabulary import StepKind
 
+AgentKey = Annotated[str, Field(pattern=r"^[a-z]{1,20}$")]
+Word = Annotated[str, Field(pattern=r"^[a-z_.]{1,40}$")]
 Share = Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)]
 SignedShare = Annotated[Decimal, Field(ge=-1, le=1, allow_inf_nan=False)]
 Usd = Annotated[Decimal, Field(ge=0, le=Decimal(10) ** 12, allow_inf_nan=False)]
@@ -35,8 +37,8 @@ class Proactive(BaseModel):
     """An agent's routine: what it proposes to do, how often."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    agent: Annotated[str, Field(max_length=20)]
-    topic: Annotated[str, Field(max_length=40)]
+    agent: AgentKey
+    topic: Word
     step: Literal["analyze_signal", "calculate_risk", "monitor_position", "reflect"]
     every_minutes: Minutes
 
@@ -45,8 +47,8 @@ class Reactive(BaseModel):
     """What an agent does about an event, at most once in its cooldown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    event: Annotated[str, Field(max_length=40)]
-    agent: Annotated[str, Field(max_length=20)]
+    event: Word
+    agent: AgentKey
     cooldown_minutes: Minutes
 
 
@@ -54,9 +56,9 @@ class Reaction(BaseModel):
     """One row of the reaction matrix: how likely a target agent answers a source agent's doing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    source: Annotated[str, Field(max_length=20)]
-    target: Annotated[str, Field(max_length=20)]
-    does: Annotated[str, Field(max_length=40)]
+    source: AgentKey
+    target: AgentKey
+    does: Word
     probability: Share
     cooldown_minutes: Minutes
 

@@ -28,8 +28,21 @@ def worker_must_be_replaced() -> str | None:
 
 def oldest_step_seconds(*, now: datetime) -> float:
     """How long the oldest runnable step has waited beyond its time, 0 when none waits."""
-    oldest = (Step.objects.runnable().filter(run_after__lt=now).order_by("run_after").values_list("run_after")).first()
-    return (now - oldest[0]).total_seconds() if oldest else 0.0
+    since = waiting_since(now=now)
+    return (now - since).total_seconds() if since else 0.0
+
+
+def waiting_since(*, now: datetime) -> datetime | None:
+    """When the step that has waited longest could have begun, None when none waits.
+
+    Asks the head of each priority, as the queue's index has them: few looks, however long the backlog.
+    """
+    queue = Step.objects.runnable().order_by("priority", "run_after", "id").values_list("priority", "run_after")
+    oldest, head = now, queue.first()
+    while head is not None:
+        oldest = min(oldest, head[1])
+        head = queue.filter(priority__gt=head[0]).first()
+    return oldest if oldest < now else None
 
 
 def worker_readiness() -> tuple[bool, str]:

@@ -19,6 +19,8 @@ from tests import admin_rows, cast
 from tradeco.common import db
 from tradeco.common.models import Event
 
+pytestmark = pytest.mark.usefixtures("company")
+
 VERSIONS = "/admin/missions/policyversion/"
 NEW_VERSION = f"{VERSIONS}add/"
 NEW_TOKEN = "/admin/dashboard/apitoken/add/"

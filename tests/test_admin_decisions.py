@@ -14,6 +14,8 @@ from tests import admin_rows, cast
 from tradeco.common import admin_base, db
 from trading.models import Market
 
+pytestmark = pytest.mark.usefixtures("company")
+
 LIST = "/admin/missions/proposal/"
 
 

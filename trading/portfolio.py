@@ -48,23 +48,22 @@ def summary(*, now: datetime) -> Portfolio:
 
 
 def _summary(now: datetime) -> Portfolio:
-    cash, reserved = _cash()
+    cash = _account(AccountKind.WALLET)
     held = list(Position.objects.filter(status=PositionStatus.OPEN).select_related("market__base", "market__quote"))
     worths = {position: positions.value(position) for position in held}
     priced = {position: worth for position, worth in worths.items() if worth is not None}
     marks = sum(priced.values())
-    totals = Position.objects.aggregate(realized=Sum("realized"), fees=Sum("fees"))
-    equity = cash + marks
+    equity = cash.balance + marks
     peak = max(_peak(), equity)
     return Portfolio(
-        cash_usd=money.usd(cash),
-        free_cash_usd=money.usd(cash - reserved),
+        cash_usd=money.usd(cash.balance),
+        free_cash_usd=money.usd(cash.balance - cash.reserved),
         positions_usd=money.usd(marks),
         equity_usd=money.usd(equity),
         exposure_usd=money.usd(marks + _reserved_for_buys()),
-        realized_pnl_usd=money.usd(int(totals["realized"] or 0)),
+        realized_pnl_usd=money.usd(_realized(cash.balance, held)),
         unrealized_pnl_usd=money.usd(sum(worth - position.cost for position, worth in priced.items())),
-        fees_usd=money.usd(int(totals["fees"] or 0)),
+        fees_usd=money.usd(_account(AccountKind.FEES).balance),
         peak_usd=money.usd(peak),
         drawdown=Decimal(peak - equity) / Decimal(peak) if peak else Decimal(0),
         day_start_usd=money.usd(_day_start(now=now, otherwise=equity)),
@@ -117,12 +116,19 @@ def market_time(*, now: datetime) -> datetime:
     return Feed.objects.values_list("market_time", flat=True).first() or now
 
 
-def _cash() -> tuple[int, int]:
-    """Raw USDC in the wallet, and what of it is reserved."""
-    account = Account.objects.filter(wallet=WALLET, kind=AccountKind.WALLET, asset__symbol="USDC").values_list(
-        "balance", "reserved"
-    )
-    return account.first() or (0, 0)
+def _account(kind: AccountKind) -> Account:
+    """The wallet's USDC in one drawer; an empty one before the books are open."""
+    return Account.objects.filter(wallet=WALLET, kind=kind, asset__symbol="USDC").first() or Account()
+
+
+def _realized(cash: int, held: list[Position]) -> int:
+    """Realised P&L since the opening: cash, and the cost of what is held, beyond the capital paid in.
+
+    Equal to the sum over all positions ever, which would be read whole at each look.
+    """
+    paid_in: int = -_account(AccountKind.CAPITAL).balance
+    cost: int = sum(position.cost for position in held)
+    return cash + cost - paid_in
 
 
 def _reserved_for_buys() -> int:

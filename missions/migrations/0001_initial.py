@@ -6,6 +6,7 @@ import pgtrigger.compiler
 import pgtrigger.migrations
 from django.conf import settings
 from django.db import migrations, models
+from tradeco.common import trigger_functions
 
 
 class Migration(migrations.Migration):
@@ -18,6 +19,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        trigger_functions.forgotten_on_the_way_back(),
         migrations.CreateModel(
             name='TriggerState',
             fields=[

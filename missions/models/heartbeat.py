@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Q
 
 from missions.vocabulary import PhaseStatus
 
@@ -16,7 +17,11 @@ class Beat(models.Model):
     taken_over = models.BooleanField(default=False, help_text="Its holder died or hung, and another went on")
 
     class Meta:
-        indexes: ClassVar = [models.Index(name="beat_newest", fields=["-started_at"])]
+        indexes: ClassVar = [
+            models.Index(name="beat_newest", fields=["-started_at"]),
+            # heartbeat: the one that runs, or that hung
+            models.Index(name="beat_unfinished", fields=["id"], condition=Q(finished_at__isnull=True)),
+        ]
 
     def __str__(self) -> str:
         return f"Beat #{self.pk}"

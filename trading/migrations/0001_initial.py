@@ -367,7 +367,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='signal',
-            index=models.Index(fields=['market', '-at'], name='signal_newest'),
+            index=models.Index(fields=['market', '-market_at'], name='signal_of_market_newest'),
         ),
         migrations.AddIndex(
             model_name='signal',

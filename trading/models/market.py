@@ -104,7 +104,8 @@ class Signal(models.Model):
             )
         ]
         indexes: ClassVar = [
-            models.Index(name="signal_newest", fields=["market", "-at"]),
+            # facts: a market's signals of the last few candles
+            models.Index(name="signal_of_market_newest", fields=["market", "-market_at"]),
             models.Index(name="signal_at", fields=["at"]),
         ]
 
