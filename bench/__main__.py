@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from bench import report
 from bench.figures import Figure
-from bench.stage import Address, Stage, opened, own_server
+from bench.stage import ROOT, Address, Stage, opened, own_server
 from tradeco.common import logs
 
 MEASUREMENTS = {
@@ -30,13 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     console, progress = Console(width=None if sys.stdout.isatty() else 180), Console(stderr=True)
     logs.configure(process="bench", level="WARNING")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the server must not stay
     with own_server() as address, _telling(progress) as tell:
         _set_up_django(address)
         about = report.facts(address)
         with opened(maintenance=address, quick=options.quick, full=options.full, tell=tell) as stage:
             figures = [figure for name in options.only or MEASUREMENTS for figure in measure(name, stage)]
     report.show(figures, console=console)
-    console.print(f"Kept in {report.save(figures, about).relative_to(report.ROOT)}")
+    console.print(f"Kept in {report.save(figures, about).relative_to(ROOT)}")
     if options.write_docs:
         report.write_docs(figures, about)
     return 0
@@ -57,7 +59,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="only this one; may come several times")
-    parser.add_argument("--quick", action="store_true", help="small counts: shows that it runs, the figures mean little")
+    parser.add_argument("--quick", action="store_true", help="small counts: see that it runs; the figures mean little")
     parser.add_argument("--full", action="store_true", help="also ten million rows, and 500 clients × 500 events/s")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/benchmarks.md")
     return parser.parse_args(arguments)

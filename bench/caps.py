@@ -4,8 +4,9 @@ Each round gives every proposer as many tries as it wants until the cap refuses 
 full cap. Whatever the speed, exactly the cap must have been taken: that is a figure too.
 """
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Barrier
@@ -28,8 +29,20 @@ _Spend = Callable[[int, str, int], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """One cap to be spent: how, how much of it, and with whose missions."""
+
+    way: str
+    cap: str
+    limit: int
+    first: int
+    refusals: int
+    asynchronous: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
-    """What came of one cap: the spans of its approvals and of its refusals, and how much was taken."""
+    """What came of one cap: approvals and refusals a second, and how much was taken."""
 
     approvals: float
     refusals: float
@@ -48,12 +61,16 @@ def _figures(stage: Stage, address: Address, proposers: Crew, *, asynchronous: b
     commit = "asynchronous" if asynchronous else "synchronous"
     stage.tell(f"caps: {PROPOSERS} proposers, {commit} commit")
     quick, slow = stage.count(2_000, 120), stage.count(300, 60)
-    first = rows.missions(address, 5 * quick)
-    ours, orm = [], []
+    first = rows.missions(address, PROCESSES * (quick + PROPOSERS))
+    ours: list[Run] = []
+    orm: list[Run] = []
     for number in range(stage.rounds):
-        given = {"first": first, "asynchronous": asynchronous, "number": number}
-        ours.append(_run(address, proposers, limit=quick, way="ours", refusals=stage.count(40, 2), **given))
-        orm.append(_run(address, proposers, limit=slow, way="orm", refusals=stage.count(8, 2), **given))
+        for way, limit, refusals, runs in (
+            ("ours", quick, stage.count(40, 2), ours),
+            ("orm", slow, stage.count(8, 2), orm),
+        ):
+            order = Order(way, f"bench_{way}_{commit[0]}{number}", limit, first, refusals, asynchronous)
+            runs.append(_run(address, proposers, order))
     the_orm = f"the ORM's two steps, {commit}"
     return [
         Figure(
@@ -71,28 +88,15 @@ def _figures(stage: Stage, address: Address, proposers: Crew, *, asynchronous: b
     ]  # fmt: skip
 
 
-def _run(
-    address: Address,
-    proposers: Crew,
-    *,
-    limit: int,
-    way: str,
-    refusals: int,
-    first: int,
-    asynchronous: bool,
-    number: int,
-) -> Run:
-    cap = f"bench_{way}_{'a' if asynchronous else 's'}{number}"
+def _run(address: Address, proposers: Crew, order: Order) -> Run:
     with address.connect() as database:
-        database.execute("INSERT INTO missions_capuse (cap, day, used) VALUES (%s, %s, 0)", [cap, NOW.date()])
-    found = proposers.run(
-        propose, way=way, cap=cap, limit=limit, first=first, refusals=refusals, asynchronous=asynchronous
-    )
+        database.execute("INSERT INTO missions_capuse (cap, day, used) VALUES (%s, %s, 0)", [order.cap, NOW.date()])
+    found = proposers.run(propose, order=order)
     approved, refused = zip(*[pair for member in found for pair in member], strict=True)
     with address.connect() as database:
         taken = database.execute(
             "SELECT used, (SELECT count(*) FROM missions_capcharge WHERE cap = %s) FROM missions_capuse WHERE cap = %s",
-            [cap, cap],
+            [order.cap, order.cap],
         ).fetchone()
     assert taken is not None
     assert taken[0] == taken[1] == sum(span.done for span in approved), "counter, charges and answers must agree"
@@ -102,34 +106,36 @@ def _run(
 # --- in the crew's processes ------------------------------------------------------------------------
 
 
-def propose(
-    member: Member, *, way: str, cap: str, limit: int, first: int, refusals: int, asynchronous: bool
-) -> list[tuple[Span, Span]]:
-    """Spend the cap from many threads until it is full, then try on; what each thread did."""
+def propose(member: Member, *, order: Order) -> list[tuple[Span, Span]]:
+    """Spend the cap from many threads until it is full, then try on; what each thread did.
 
-    def one(place: int, barrier: Barrier) -> tuple[Span, Span]:
-        spend = {"ours": _ours, "orm": _orm}[way]
+    A mission pays a cap once. So each process has missions of its own, enough to take the whole cap alone.
+    """
+    missions = itertools.count(order.first + member.number * (order.limit + PROPOSERS))
+    spend = {"ours": _ours, "orm": _orm}[order.way]
+
+    def one(_: int, barrier: Barrier) -> tuple[Span, Span]:
         try:
             with connection.cursor() as cursor:
-                cursor.execute(f"SET synchronous_commit TO {'off' if asynchronous else 'on'}")
+                cursor.execute(f"SET synchronous_commit TO {'off' if order.asynchronous else 'on'}")
             barrier.wait()
-            approved = _until_refused(spend, cap=cap, limit=limit, mission=first + place)
+            approved = _until_refused(spend, order, missions)
             barrier.wait()
             begun = time.monotonic()
-            for _ in range(refusals):
-                assert not spend(first + place, cap, limit), "a full cap must refuse"
-            return approved, Span(begun, time.monotonic(), refusals)
+            for _ in range(order.refusals):
+                assert not spend(order.first, order.cap, order.limit), "a full cap must refuse"
+            return approved, Span(begun, time.monotonic(), order.refusals)
         finally:
             connection.close()
 
     return member.in_threads(THREADS, one)
 
 
-def _until_refused(spend: _Spend, *, cap: str, limit: int, mission: int) -> Span:
+def _until_refused(spend: _Spend, order: Order, missions: Iterator[int]) -> Span:
     """The span ends with the last approval: refusals are another figure."""
     begun = last = time.monotonic()
     done = 0
-    while spend(mission + done * PROPOSERS, cap, limit):
+    while spend(next(missions), order.cap, order.limit):
         done += 1
         last = time.monotonic()
     return Span(begun, last, done)

@@ -7,13 +7,13 @@ the work is, its module says; a piece of work is a function of a module here tha
 import importlib
 import multiprocessing
 import os
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -51,18 +51,21 @@ class Member:
     def in_threads(self, count: int, act: Callable[[int, Barrier], Result]) -> list[Result]:
         """Run `act` in so many threads; each waits at the barrier when it is ready, and all members go together."""
         barrier = Barrier(count, action=self.start)
-        results: list[Result] = []
-        threads = [
-            threading.Thread(target=lambda place=place: results.append(act(place, barrier)))  # type: ignore[misc]
-            for place in range(self.number * count, (self.number + 1) * count)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if len(results) != count:
-            raise RuntimeError(f"{count - len(results)} of {count} threads failed; their traces are above")
-        return results
+
+        def one(place: int) -> Result:
+            try:
+                return act(place, barrier)
+            except BaseException:
+                barrier.abort()  # the others must not wait for this one
+                self._barrier.abort()
+                raise
+
+        with ThreadPoolExecutor(count) as pool:
+            futures = [pool.submit(one, self.number * count + place) for place in range(count)]
+        failures = [error for future in futures if (error := future.exception())]
+        if failures:
+            raise next((error for error in failures if not isinstance(error, BrokenBarrierError)), failures[0])
+        return [future.result() for future in futures]
 
 
 class Crew:
@@ -80,9 +83,9 @@ class Crew:
         for pipe in self._pipes:
             pipe.send((work.__module__, work.__qualname__, given))
         answers = [pipe.recv() for pipe in self._pipes]
-        for failed, answer in answers:
-            if failed:
-                raise RuntimeError(answer)
+        failures = [answer for failed, answer in answers if failed]
+        if failures:  # the others only waited in vain for the one that failed
+            raise RuntimeError(next((trace for trace in failures if "BrokenBarrier" not in trace), failures[0]))
         return [answer for _, answer in answers]
 
 

@@ -24,6 +24,7 @@ from psycopg import sql
 from tradeco.common.postgres import EmbeddedServer, connection
 
 ROOT = Path(__file__).resolve().parent.parent
+OPENING = (["manage.py", "migrate", "--noinput"], ["manage.py", "bootstrap"], ["-m", "bench.prices"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def opened(*, maintenance: Address, quick: bool, full: bool, tell: Callable[[str
         stage._admin("CREATE DATABASE {}", template.name)
         try:
             tell("opening the company")
-            for arguments in (["manage.py", "migrate", "--noinput"], ["manage.py", "bootstrap"], ["-m", "bench.prices"]):
+            for arguments in OPENING:
                 run_python(arguments, env=stage.env(template))
             yield stage
         finally:

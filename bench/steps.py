@@ -117,7 +117,8 @@ def _growth(stage: Stage, history: int) -> Figure:
     """The same work beside little and beside much history, in turn, in two databases of one server."""
     stage.tell(f"steps: {history:,} rows of history")
     each, little = stage.count(2_500, 20), stage.count(10_000, 100)
-    small_rates, big_rates = [], []
+    small_rates: list[float] = []
+    big_rates: list[float] = []
     with (
         stage.company() as small,
         stage.company() as big,

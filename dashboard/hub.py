@@ -12,6 +12,7 @@ import asyncio
 import json
 import random
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,9 +31,10 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.1  # how often an idle tail looks; a look costs 0.14 ms
 FRAMES_APART_SECONDS = 0.2  # a page that redraws more than 5 times a second helps nobody
 QUIET_SECONDS = 10.0  # after this an empty frame says that we are still here
-PAGE_EVENTS = 1_000  # bounds a look, a page of a replay and so a frame
+PAGE_EVENTS = 1_000  # bounds a look and a page of a replay
+FRAME_CHARACTERS = 256 * 1024  # daphne refuses to send a message of 1 MiB
 QUEUE_BATCHES = 50  # with 5 a second: a client that is 10 s behind is slow
-QUEUE_EVENTS = 10_000  # bounds a listener's memory, also in a burst
+QUEUE_CHARACTERS = 8 * FRAME_CHARACTERS  # what may wait for one listener, also in a burst
 LISTENERS_MAX = 500  # of one process; more want another web process
 BACK_OFF_SECONDS = (0.5, 5.0)  # first and longest pause while the database is away
 
@@ -67,9 +69,17 @@ class Batch:
 
     @classmethod
     def of(cls, found: list[Event]) -> "Batch":
-        """Encode these events; at least one."""
-        bodies = [json.dumps(events.as_json(event), separators=(",", ":")) for event in found]
-        numbers = [event.number or 0 for event in found]
+        """Encode as many of these events as one frame may hold; at least one."""
+        numbers: list[int] = []
+        bodies: list[str] = []
+        room = FRAME_CHARACTERS
+        for event in found:
+            body = json.dumps(events.as_json(event), separators=(",", ":"))
+            room -= len(body)
+            if room < 0 and bodies:
+                break
+            numbers.append(event.number or 0)
+            bodies.append(body)
         return cls(numbers, bodies, numbers[-1], frame(bodies, last=numbers[-1]))
 
     @classmethod
@@ -89,14 +99,14 @@ class Listener:
 
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
-        self._batches: list[Batch] = []
-        self._waiting = 0
+        self._batches: deque[Batch] = deque()
+        self._waiting = 0  # characters
         self._ready = asyncio.Event()
         self._ended: Refused | None = None
 
     def offer(self, batch: Batch) -> None:
-        self._waiting += len(batch.numbers)
-        if len(self._batches) >= QUEUE_BATCHES or self._waiting > QUEUE_EVENTS:
+        self._waiting += len(batch.text)
+        if len(self._batches) >= QUEUE_BATCHES or self._waiting > QUEUE_CHARACTERS:
             self.end(TooSlow("You fell behind; come back with ?after=<last id you have seen>."))
         elif self._ended is None:
             self._batches.append(batch)
@@ -104,24 +114,34 @@ class Listener:
 
     def end(self, why: Refused) -> None:
         self._ended = self._ended or why
-        self._batches = []
+        self._batches.clear()
         self._ready.set()
 
     async def take(self) -> str:
-        """Wait for what is new and give all of it as one frame.
+        """Wait for what is new and give as much of it as one frame may hold.
 
         Raises:
             Refused: this listener is sent away.
         """
         while True:
             await self._ready.wait()
-            self._ready.clear()
             if self._ended is not None:
                 raise self._ended
-            batches, self._batches, self._waiting = self._batches, [], 0
-            text = self._merge(batches)
+            text = self._merge(self._next())
+            if not self._batches:
+                self._ready.clear()
             if text:
                 return text
+
+    def _next(self) -> list[Batch]:
+        """The first batches of the queue, as many as fit into a frame; at least one."""
+        taken = [self._batches.popleft()]
+        size = len(taken[0].text)
+        while self._batches and size + len(self._batches[0].text) <= FRAME_CHARACTERS:
+            taken.append(self._batches.popleft())
+            size += len(taken[-1].text)
+        self._waiting -= size
+        return taken
 
     def _merge(self, batches: list[Batch]) -> str:
         """One frame of several batches, without what the replay has shown already."""
@@ -176,10 +196,14 @@ class Hub:
                 page = await self._read(cursor)
                 cursor = page.last if page.numbers else self.cursor
                 yield await pace.keep(page.text)
-            listener = Listener(cursor)
+            listener, end = Listener(cursor), self.cursor
             self._listeners.add(listener)  # no await since the comparison: from here on live frames queue up
             try:
-                yield await pace.keep((await self._catch_up(listener)).text)
+                yield await pace.keep(Batch.empty(last=cursor).text)
+                while listener.cursor < end:
+                    page = await self._read(listener.cursor)
+                    listener.cursor = max(page.last, end if not page.numbers else 0)
+                    yield await pace.keep(page.text)
                 while True:
                     yield await pace.keep(await listener.take())
             finally:
@@ -204,15 +228,21 @@ class Hub:
             raise BadCursor("after must be the id of an event, a whole number from 0 on.")
         async with self._starting:
             if self._tail is None:
-                self.cursor = await self._in(self._replay_threads, events.newest_number)
+                self.cursor = await self._in(self._replay_threads, self._newest)
                 self._tail = asyncio.create_task(self._run(), name="event-tail")
                 self._tail.add_done_callback(self._tail_ended)
         if after is None:
             return self.cursor
-        newest = await self._in(self._replay_threads, events.newest_number)
+        newest = await self._in(self._replay_threads, self._newest)
         if int(after) > newest:
             raise BadCursor(f"after lies beyond the newest event, {newest}.")
         return int(after)
+
+    @staticmethod
+    def _newest() -> int:
+        """The newest event's number, once everything that is committed by now has one."""
+        events.number_new()
+        return events.newest_number()
 
     async def _read(self, after: int) -> Batch:
         def page() -> Batch:
@@ -221,14 +251,6 @@ class Hub:
 
         batch: Batch = await self._in(self._replay_threads, page)
         return batch
-
-    async def _catch_up(self, listener: Listener) -> Batch:
-        """The last stretch of the replay; what the tail has queued meanwhile comes after it."""
-        if listener.cursor >= self.cursor:
-            return Batch.empty(last=listener.cursor)
-        page = await self._read(listener.cursor)
-        listener.cursor = page.last
-        return page
 
     # --- the tail ---------------------------------------------------------------------------------
 

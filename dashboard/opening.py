@@ -13,7 +13,7 @@ from dashboard.models import ApiToken, Scope
 from tradeco.common import db
 
 ADMIN = "admin"
-TOKEN_NAME = "first use"
+TOKEN_NAME = "first use"  # nosec B105: a name, not a secret
 COMPANY_APPS = ("common", "agents", "missions", "trading", "roundtable", "dashboard")
 REVIEWER = ("add_proposal", "change_proposal")
 OPERATOR = (

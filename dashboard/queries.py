@@ -15,6 +15,8 @@ from agents.models import Agent
 from dashboard import sentences
 from missions import caps, policies, watch
 from missions.models import Beat, Company, Mission, Outcome, Proposal, Step
+from missions.policies import NoPolicy
+from missions.policy_keys import Policy
 from missions.vocabulary import MissionStatus, ProposalStatus, StepStatus
 from tradeco.common.models import Event
 from tradeco.common.wiring import load
@@ -83,7 +85,7 @@ class PriceRow:
 
 def prices(*, now: datetime) -> dict[str, Any]:
     """Each market's price, its change over the last candles and their line."""
-    _, policy = policies.current()
+    policy = _policy()
     feed = Feed.objects.first()
     rows = []
     for market in Market.objects.all():
@@ -93,7 +95,7 @@ def prices(*, now: datetime) -> dict[str, Any]:
         rows.append(
             PriceRow(
                 market=market,
-                stale=age is None or age > policy.price_stale_after_seconds,
+                stale=age is None or policy is None or age > policy.price_stale_after_seconds,
                 change_pct=(closes[-1] / closes[0] - 1) * 100 if len(closes) > 1 else None,
                 spark=spark([float(close) for close in closes], width=120, height=32),
             )
@@ -219,15 +221,23 @@ def health(*, now: datetime) -> dict[str, Any]:
     """The last beat against its budgets, whether each part lives, and the caps' headroom."""
     beat = Beat.objects.filter(finished_at__isnull=False).order_by("-started_at").prefetch_related("phases").first()
     waiting = Event.objects.filter(number__isnull=True).order_by("key").values_list("at", flat=True).first()
-    _, policy = policies.current()
+    policy = _policy()
     return {
         "beat": beat,
         "phases": list(beat.phases.all()) if beat else [],
         "parts": [(name, *load(path)()) for name, path in settings.READINESS.items()],
         "oldest_step_seconds": watch.oldest_step_seconds(now=now),
         "event_lag_seconds": (now - waiting).total_seconds() if waiting else 0.0,
-        "caps": [_headroom(cap) for cap in caps.overview(policy=policy, now=now)],
+        "caps": [_headroom(cap) for cap in caps.overview(policy=policy, now=now)] if policy else [],
     }
+
+
+def _policy() -> Policy | None:
+    """The policy in force; None before the company is opened, when pages are empty but whole."""
+    try:
+        return policies.current()[1]
+    except NoPolicy:
+        return None
 
 
 def _headroom(cap: dict[str, Any]) -> dict[str, Any]:

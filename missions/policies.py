@@ -1,5 +1,6 @@
 """Which policy is in force, and how it is changed: a new immutable version with author, reason and diff."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -120,9 +121,19 @@ def open_with(*, name: str, now: datetime) -> None:
     """Write version 1 of every policy that has none yet, from one of the sets that ship."""
     db.requires_transaction()
     known = set(PolicyVersion.objects.values_list("key", flat=True))
-    for key, value in opening_values(name).items():  # type: ignore[arg-type]
-        if key not in known:
-            _append(key=key, value=value, previous=None, author=None, reason=f"opening set: {name}", now=now)
+    values: Mapping[str, Any] = opening_values(name)  # type: ignore[arg-type]
+    newest = PolicyVersion.objects.aggregate(newest=Max("revision"))["newest"] or 0
+    PolicyVersion.objects.bulk_create(
+        PolicyVersion(
+            revision=newest + place,
+            key=key,
+            version=1,
+            value=values[key],
+            reason=f"opening set: {name}",
+            created_at=now,
+        )
+        for place, key in enumerate((key for key in values if key not in known), start=1)
+    )
 
 
 def lock_company() -> Company:

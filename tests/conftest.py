@@ -74,7 +74,7 @@ def _need_company(request: pytest.FixtureRequest) -> None:
 
 
 def _staff(name: str, role: str | None) -> AbstractUser:
-    user = get_user_model().objects.create_user(username=name, password="a long pass phrase", is_staff=True)
+    user = get_user_model().objects.create(username=name, password=cast.hashed_password(), is_staff=True)
     if role:
         user.groups.add(Group.objects.get(name=role))
     return user

@@ -19,7 +19,7 @@ from missions import heartbeat, policies, proposals
 from tests import cast, other_database
 from tradeco.common import db, events, pulses
 from trading import stops
-from trading.models import Account, LedgerEntry, Order, Position, Signal
+from trading.models import LedgerEntry, Order, Position, Signal
 
 APPS = ["dashboard", "roundtable", "trading", "missions", "agents", "common"]  # back: who depends goes first
 
@@ -88,42 +88,36 @@ def _decide_and_remember() -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_every_migration_of_ours_goes_back_and_leaves_nothing_of_ours() -> None:
-    people = _rows("auth_user")
+def test_every_migration_goes_back_leaving_nothing_of_ours_and_forth_to_the_same_schema() -> None:
+    before, people = _schema(), _rows("auth_user")
     for app, migration in _back():
-        others = {table: _rows(table) for table in _our_tables() if not table.startswith(f"{app}_")}
-        call_command("migrate", app, migration, verbosity=0, interactive=False)
-        left = {table: _rows(table) for table in others if table in connection.introspection.table_names()}
-        assert left == {table: others[table] for table in left}, f"{app} took rows of others with it"
+        _undo(app, migration)
     assert [name for what in _schema().values() for name in _names(what) if _is_ours(name)] == []
     assert _rows("auth_user") == people, "what isn't ours must stay"
-
-
-@pytest.mark.usefixtures("filled")
-def test_after_going_back_and_forth_the_schema_is_the_same_and_the_company_opens_again() -> None:
-    before = _schema()
-    for app, migration in _back():
-        call_command("migrate", app, migration, verbosity=0, interactive=False)
     call_command("migrate", verbosity=0, interactive=False)
     after = _schema()
     assert {what: _difference(before[what], after[what]) for what in before} == {what: set() for what in before}
-    policies.at.cache_clear()
-    cast.open_company()
-    assert cast.bought("SOL/USDC").status == "open"
-    with pytest.raises(ProgrammingError, match="Cannot update"):  # the guards came back with their tables
-        LedgerEntry.objects.update(amount=1)
+    _opens_again()
     with connection.cursor() as cursor:  # the control: a schema that lost one index isn't the same
         cursor.execute("DROP INDEX step_queue")
     assert _difference(before["indexes"], _schema()["indexes"])
 
 
-@pytest.mark.usefixtures("filled")
-def test_going_forward_keeps_every_row() -> None:
-    """An operator who runs `migrate` again, or a newer version with nothing new, changes no row."""
-    before = {table: _rows(table) for table in _our_tables()}
-    call_command("migrate", verbosity=0, interactive=False)
-    assert {table: _rows(table) for table in _our_tables()} == before
-    assert Account.objects.filter(balance__gt=0).exists()
+def _undo(app: str, migration: str) -> None:
+    """Go back to that migration of an app; no row of the others may go with it."""
+    there = set(connection.introspection.table_names())
+    others = [table for table in _our_tables() if table in there and not table.startswith(f"{app}_")]
+    rows = {table: _rows(table) for table in others}
+    call_command("migrate", app, migration, verbosity=0, interactive=False)
+    assert {table: _rows(table) for table in others} == rows, f"{app} took rows of others with it"
+
+
+def _opens_again() -> None:
+    policies.at.cache_clear()
+    cast.open_company()
+    assert cast.bought("SOL/USDC").status == "open"
+    with pytest.raises(ProgrammingError, match="Cannot update"):  # the guards came back with their tables
+        LedgerEntry.objects.update(amount=1)
 
 
 def test_the_models_have_no_change_without_a_migration(db: None) -> None:

@@ -16,6 +16,7 @@ from django.db import connection
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 30.0
+STOP_SECONDS = 15.0
 
 
 def database_url() -> str:
@@ -64,14 +65,17 @@ class WebServer:
         raise AssertionError("daphne wasn't ready in time")
 
     def stop(self, *, kill: bool = False) -> int:
-        """End it; its exit code."""
+        """End it; its exit code. A clean end lets its database connections go before it is gone."""
         if self.process is None:
             return 0
         if kill:
             self.process.kill()
         else:
             self.process.terminate()
-        code = self.process.wait(timeout=15)
+        try:
+            code = self.process.wait(timeout=STOP_SECONDS)
+        finally:
+            self.process.kill()
         self.process = None
         return code
 
@@ -83,4 +87,4 @@ def web_server(**env: str) -> Iterator[WebServer]:
     try:
         yield server
     finally:
-        server.stop(kill=True)
+        server.stop()

@@ -265,7 +265,7 @@ def _victim(up: psutil.Process, dice: random.Random) -> psutil.Process:
     return dice.choice(family + workers * 2)
 
 
-def _patiently(act: Callable[[], None]) -> None:
+def _patiently(act: Callable[[], object]) -> None:
     """Our own session may be hit too: then this one act is let go."""
     try:
         act()

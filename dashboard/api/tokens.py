@@ -92,7 +92,7 @@ class Tokens(Endpoint):
                 ),
             )
             told = TokenShape.of(row).as_json()
-            return Answer({**told, "secret": secret}, status=201, stored={**told, "secret": None})
+            return Answer({**told, "secret": secret}, status=201, stored={**told, "secret": None})  # nosec B105
 
         return once(request, act)
 

@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
                 ('taken_over', models.BooleanField(default=False, help_text='Its holder died or hung, and another went on')),
             ],
             options={
-                'indexes': [models.Index(fields=['-started_at'], name='beat_newest')],
+                'indexes': [models.Index(fields=['-started_at'], name='beat_newest'), models.Index(condition=models.Q(('finished_at__isnull', True)), fields=['id'], name='beat_unfinished')],
             },
         ),
         migrations.CreateModel(

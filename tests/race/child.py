@@ -70,7 +70,7 @@ def select_then_update(plan: dict[str, Any]) -> str:
     from tradeco.common import db
 
     while step := Step.objects.filter(status="queued").order_by("priority", "run_after", "id").first():
-        Step.objects.filter(pk=step.pk).update(status="executing")
+        Step.objects.filter(pk=step.pk).update(status="executing", finished_at=None)
         leave_a_line(str(step.pk))
         Step.objects.filter(pk=step.pk).update(status="succeeded", finished_at=db.now())
     return "work"

@@ -9,7 +9,7 @@ class RawAmountField(models.DecimalField):  # type: ignore[type-arg]
     """A signed integer in NUMERIC(20,0): a u64 token amount exceeds bigint. Python sees `int`."""
 
     _pyi_private_set_type: int
-    _pyi_private_get_type: int
+    _pyi_private_get_type: int  # type: ignore[assignment]
     description = "Integer amount of the smallest unit"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
