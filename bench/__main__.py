@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -34,10 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the server must not stay
     with own_server() as address, _telling(progress) as tell:
         _set_up_django(address)
-        about = report.facts(address)
+        about = {**report.facts(address), "seconds": {}}
         with opened(maintenance=address, quick=options.quick, full=options.full, tell=tell) as stage:
-            figures = [figure for name in options.only or MEASUREMENTS for figure in measure(name, stage)]
+            figures: list[Figure] = []
+            for name in options.only or MEASUREMENTS:
+                begun = time.monotonic()
+                figures += measure(name, stage)
+                about["seconds"][name] = round(time.monotonic() - begun)
     report.show(figures, console=console)
+    console.print("Seconds: " + ", ".join(f"{name} {seconds}" for name, seconds in about["seconds"].items()))
     console.print(f"Kept in {report.save(figures, about).relative_to(ROOT)}")
     if options.write_docs:
         report.write_docs(figures, about)

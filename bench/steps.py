@@ -77,7 +77,7 @@ def _single(stage: Stage, address: Address, workers: Crew) -> Figure:
 
 def _batch(stage: Stage, address: Address, workers: Crew, size: int, goal: float) -> Figure:
     stage.tell(f"steps: claim and complete, batches of {size}")
-    each = stage.count(10_000, 100) // size * size
+    each = stage.count(5_000, 100) // size * size
     what = f"claim + complete, batches of {size}"
     return _against_pgbench(stage, address, workers, batch=size, each=each, what=what, goal=ratio(least=goal))
 
@@ -116,7 +116,7 @@ def _whole(stage: Stage, address: Address, workers: Crew) -> Figure:
 def _growth(stage: Stage, history: int) -> Figure:
     """The same work beside little and beside much history, in turn, in two databases of one server."""
     stage.tell(f"steps: {history:,} rows of history")
-    each, little = stage.count(2_500, 20), stage.count(10_000, 100)
+    each, little = stage.count(1_500, 20), stage.count(10_000, 100)
     small_rates: list[float] = []
     big_rates: list[float] = []
     with (

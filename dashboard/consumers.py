@@ -1,7 +1,8 @@
 """The socket of live events: who may open it, how it is fed, when it is closed.
 
 Close codes: 4400 a bad `after`, 4401 not logged in or no longer, 4403 no right to watch, 4408 too slow (who
-doesn't take even that is cut off a second later), 4429 too many listeners, 1013 the database is away. What is sent, and in which order, is the hub's affair.
+doesn't take even that is cut off a second later), 4429 too many listeners, 1013 the database is away. What is
+sent, and in which order, is the hub's affair.
 """
 
 import asyncio

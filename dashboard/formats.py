@@ -5,7 +5,8 @@ Amounts come in as Decimal, number or decimal string; what is unknown is a dash,
 
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
+from math import isfinite
 from typing import Any
 
 UNKNOWN = "–"
@@ -14,9 +15,10 @@ MINUS = "−"
 
 def _number(value: Any) -> float | None:
     try:
-        return float(Decimal(str(value)))
-    except InvalidOperation:
+        number = float(Decimal(str(value)))
+    except (InvalidOperation, OverflowError):
         return None
+    return number if isfinite(number) else None
 
 
 def _signed(number: float, text: str, *, plus: bool) -> str:
@@ -26,28 +28,35 @@ def _signed(number: float, text: str, *, plus: bool) -> str:
     return f"{MINUS}{text}" if number < 0 else f"+{text}" if plus else text
 
 
+def _fixed(size: float, places: int) -> str:
+    """With thousands apart; ties go up, as in browsers."""
+    with localcontext() as context:
+        context.prec = 400  # any float
+        return f"{Decimal(size).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,}"
+
+
 def usd(value: Any) -> str:
     """$1,234.50"""
     number = _number(value)
-    return UNKNOWN if number is None else _signed(number, f"${abs(number):,.2f}", plus=False)
+    return UNKNOWN if number is None else _signed(number, f"${_fixed(abs(number), 2)}", plus=False)
 
 
 def gain(value: Any) -> str:
     """+$1.20 or −$1.20"""
     number = _number(value)
-    return UNKNOWN if number is None else _signed(number, f"${abs(number):,.2f}", plus=True)
+    return UNKNOWN if number is None else _signed(number, f"${_fixed(abs(number), 2)}", plus=True)
 
 
 def pct(value: Any) -> str:
     """+1.25 %, of a value that counts in percent"""
     number = _number(value)
-    return UNKNOWN if number is None else _signed(number, f"{abs(number):,.2f} %", plus=True)
+    return UNKNOWN if number is None else _signed(number, f"{_fixed(abs(number), 2)} %", plus=True)
 
 
 def share(value: Any) -> str:
     """12.5 %, of a value between 0 and 1"""
     number = _number(value)
-    return UNKNOWN if number is None else _signed(number, f"{abs(number) * 100:,.1f} %", plus=False)
+    return UNKNOWN if number is None else _signed(number, f"{_fixed(abs(number) * 100, 1)} %", plus=False)
 
 
 def price(value: Any) -> str:
@@ -57,13 +66,13 @@ def price(value: Any) -> str:
         return UNKNOWN
     size = abs(number)
     places = 2 if size >= 100 else 4 if size >= 1 else 6 if size >= 0.01 else 9
-    return _signed(number, f"${size:,.{places}f}", plus=False)
+    return _signed(number, f"${_fixed(size, places)}", plus=False)
 
 
 def count(value: Any) -> str:
     """1,234"""
     number = _number(value)
-    return UNKNOWN if number is None else f"{number:,.0f}"
+    return UNKNOWN if number is None else _signed(number, _fixed(abs(number), 0), plus=False)
 
 
 def words(value: Any) -> str:

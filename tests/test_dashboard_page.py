@@ -13,9 +13,9 @@ from django.test import Client
 
 from dashboard import formats, panels, queries, sentences
 from dashboard.panels import PANELS, Panel
-from missions import claims, company, execution, proposals
+from missions import company
 from missions.models import Company
-from missions.vocabulary import CompanyStatus, ProposalSource
+from missions.vocabulary import CompanyStatus
 from tests import cast
 from tradeco.common import db, events
 from tradeco.common.models import Event
@@ -81,22 +81,11 @@ def test_before_anything_happened_each_panel_says_what_happens_next(client: Clie
         assert text in page
 
 
-def test_a_traded_company_shows_its_position_order_and_events(watching: Client) -> None:
-    _trade()
+def test_a_traded_company_shows_its_position_order_and_events(committed_company: None, watching: Client) -> None:
+    cast.bought()
     page = watching.get("/dashboard/").content.decode()
     for text in ("SOL/USDC</a>", "Filled", "Scout opened a position in SOL/USDC", "−$0."):
         assert text in page
-
-
-def _trade() -> None:
-    proposals.submit(draft=cast.buy(), source=ProposalSource.TRIGGER, now=db.now())
-    while events.number_new():
-        pass
-    claim = claims.claim_next(worker="test", now=db.now())
-    while claim is not None:
-        execution.run(claim, clock=db.now)
-        claim = claims.claim_next(worker="test", now=db.now())
-    events.number_new()
 
 
 def test_texts_of_agents_and_people_are_shown_as_text(watching: Client) -> None:
@@ -252,6 +241,9 @@ def test_templates_are_filled(template: str, fields: dict[str, Any], text: str) 
         ("price", "141.1234", "$141.12"),
         ("price", "2.1494", "$2.1494"),
         ("count", 1234.4, "1,234"),
+        ("share", "-0.0125", "−1.3 %"),
+        ("usd", "NaN", "–"),
+        ("usd", "1e400", "–"),
     ],
 )
 def test_numbers_are_written(how: str, value: Any, text: str) -> None:

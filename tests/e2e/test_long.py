@@ -22,6 +22,9 @@ from trading.pricepath import SeededPath
 
 REAL = ROOT.parent / "shared" / "data" / "SOLUSDT-15m-2026-04-to-05.csv"
 
+needs_real_prices = pytest.mark.skipif(
+    not REAL.exists(), reason="the recorded candles are not beside this clone (../shared/data)"
+)
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket, pytest.mark.timeout(900)]
 
 
@@ -211,13 +214,35 @@ def test_a_price_file_without_a_candle_is_refused_with_the_reason(tmp_path: Path
 # --- replays ----------------------------------------------------------------------------------------
 
 
+BARS, SPEED = 700, 4  # of a replay: two and a half minutes
+
+QUICK = {"beat_every_seconds": 2.0, "trigger_pace": 0.0015, "pace_burst": 5_000}
+"""A replay runs ahead of the wall, and so must the agents' routines: a scan each ten candles, as in the demo market."""
+
+
 def test_a_replayed_file_trades_closes_everything_at_its_end_and_takes_no_entry_any_more(tmp_path: Path) -> None:
-    _replay(_generated(tmp_path, bars=2_000), speed="20", least=2_000 / 20 - 20)
+    _replay(_generated(tmp_path, bars=BARS), **QUICK)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the recorded candles are not beside this clone (../shared/data)")
-def test_two_months_of_real_prices_trade_to_their_end() -> None:
-    _replay(REAL, speed="40", least=60)
+@needs_real_prices
+def test_a_week_of_real_prices_trades_to_its_end(tmp_path: Path) -> None:
+    _replay(_beginning(tmp_path), **QUICK)
+
+
+@needs_real_prices
+def test_a_company_on_real_prices_trades_in_a_minute_and_closes_a_position_in_five() -> None:
+    """As a newcomer runs it: nothing set but the file."""
+    with company(TRADECO_MARKET_CSV=str(REAL)) as run:
+        run.start()
+        with watched(run):
+            until(lambda: run.results("orders/?status=filled"), seconds=60, what=run.console)
+            until(lambda: run.results("positions/?status=closed"), seconds=300, what=run.console)
+
+
+def _beginning(folder: Path) -> Path:
+    file = folder / "candles.csv"
+    file.write_text("\n".join(REAL.read_text().splitlines()[: BARS + 1]) + "\n")
+    return file
 
 
 def _generated(folder: Path, *, bars: int) -> Path:
@@ -232,12 +257,13 @@ def _generated(folder: Path, *, bars: int) -> Path:
     return file
 
 
-def _replay(file: Path, *, speed: str, least: float) -> None:
-    with company(TRADECO_MARKET_CSV=str(file), TRADECO_MARKET_SPEED=speed) as run:
+def _replay(file: Path, **policy: float) -> None:
+    with company(TRADECO_MARKET_CSV=str(file), TRADECO_MARKET_SPEED=str(SPEED)) as run:
         run.start()
+        run.policy(**policy)
         with watched(run):
-            until(lambda: run.results("positions/?status=closed"), seconds=least + 120, what=run.console)
-            until(lambda: _ended(run), seconds=400, what=run.console)
+            until(lambda: run.results("positions/?status=closed"), seconds=BARS / SPEED + 60, what=run.console)
+            until(lambda: _ended(run), seconds=BARS / SPEED + 60, what=run.console)
             until(lambda: not run.results("positions/?status=open"), seconds=120, what=run.console)
             refused = run.propose("execute_trade", side="buy", market="SOL/USDC", size_usd="20.00")
             assert (refused["status"], refused["code"]) == ("rejected", "market_closed")

@@ -68,16 +68,17 @@ def test_a_connection_killed_at_any_point_leaves_nothing_half_written(
     stage.assert_the_books_are_right()
 
 
+@pytest.mark.parametrize("row", ["trading_account WHERE kind = 'fees'", "missions_mission"])
 def test_a_booking_that_waits_too_long_for_a_row_is_done_again_and_books_once(
-    at: Callable[[str, Callable[[], object]], None], raw_connection: psycopg.Connection
+    row: str, at: Callable[[str, Callable[[], object]], None], raw_connection: psycopg.Connection
 ) -> None:
-    """Contention undoes a whole ending; what the first try left in memory must not spoil the second."""
+    """Contention undoes a whole ending, early or late; what the first try left in memory must not spoil the second."""
     cast.submit(cast.buy(size_usd="100.00"))
     claim = cast.claim()
     in_the_way = threading.Event()
 
     def lock_an_account() -> None:
-        raw_connection.execute("SELECT 1 FROM trading_account WHERE kind = 'fees' FOR UPDATE")
+        raw_connection.execute(f"SELECT 1 FROM {row} FOR UPDATE")
         in_the_way.set()
 
     at("step.visited", lock_an_account)
