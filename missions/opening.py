@@ -1,9 +1,12 @@
 """Opening the company: its row, its first policies, its place in the scheduler. Runs again without effect."""
 
+from typing import Any
+
 from django.conf import settings
 
 from missions import policies
 from missions.models import Company
+from missions.policy_keys import opening_values
 from tradeco.common import db, doorbell, events
 from tradeco.common.vocabulary import EventKind
 
@@ -21,7 +24,7 @@ def open_company() -> None:
                 "opened_at": now,
             },
         )
-        policies.open_with(name=company.policy_set, now=now)
+        policies.open_with(name=company.policy_set, now=now, instead=_for_a_replay(company.policy_set))
         if new:
             events.emit(
                 kind=EventKind.COMPANY_OPENED,
@@ -30,3 +33,23 @@ def open_company() -> None:
                 data={"policy_set": company.policy_set},
             )
     doorbell.schedule()
+
+
+BARS_A_SECOND = 0.2  # of the seeded market, for which the demo's cadences are made
+BEAT_LEAST_SECONDS = 2.0
+REPLAY_SIGNAL = "0.60"  # one market gives a quarter of the seeded market's chances
+REPLAY_BURST = 10_000  # a replay is over in an hour or two: pacing its trades over a day would be wrong
+
+
+def _for_a_replay(name: str) -> dict[str, Any]:
+    """A fast replay takes cadences that follow the market along: as many looks a candle as the seeded market has."""
+    if name != "demo" or not settings.MARKET_CSV:
+        return {}
+    quicker = min(1.0, BARS_A_SECOND / settings.MARKET_SPEED)
+    demo = opening_values("demo")
+    return {
+        "trigger_pace": demo["trigger_pace"] * quicker,
+        "beat_every_seconds": max(BEAT_LEAST_SECONDS, demo["beat_every_seconds"] * quicker),
+        "pace_burst": REPLAY_BURST,
+        "signal_strong": REPLAY_SIGNAL,
+    }

@@ -117,11 +117,16 @@ def _with(before: Policy, key: str, value: Any) -> Policy:
         raise InvalidInput(f"{key} can't have this value.", errors=errors) from exc
 
 
-def open_with(*, name: str, now: datetime) -> None:
-    """Write version 1 of every policy that has none yet, from one of the sets that ship."""
+def open_with(*, name: str, now: datetime, instead: Mapping[str, Any] | None = None) -> None:
+    """Write version 1 of every policy that has none yet, from one of the sets that ship.
+
+    Args:
+        instead: values of this company that differ from its set's.
+    """
     db.requires_transaction()
     known = set(PolicyVersion.objects.values_list("key", flat=True))
-    values: Mapping[str, Any] = opening_values(name)  # type: ignore[arg-type]
+    opening: Mapping[str, Any] = opening_values(name)  # type: ignore[arg-type]
+    values = Policy.model_validate({**opening, **(instead or {})}).model_dump(mode="json")
     newest = PolicyVersion.objects.aggregate(newest=Max("revision"))["newest"] or 0
     PolicyVersion.objects.bulk_create(
         PolicyVersion(

@@ -23,6 +23,7 @@ OURS = ("tradeco", "agents", "missions", "trading", "roundtable", "dashboard")
 LINES_MOST = 450
 DJANGOS_OWN = {  # settings with our paths in them that Django, DRF or `up` look up themselves
     "SETTINGS_MODULE",
+    "FORMAT_MODULE_PATH",
     "INSTALLED_APPS",
     "MIDDLEWARE",
     "ROOT_URLCONF",

@@ -11,7 +11,7 @@ from tests import cast
 from tradeco.common import db, events
 from tradeco.common.models import Event
 from trading import ideas
-from trading.models import Order, Signal
+from trading.models import Market, Order, Signal
 
 pytestmark = pytest.mark.usefixtures("company")
 
@@ -89,6 +89,7 @@ def test_a_company_left_alone_paces_its_trades_over_the_day() -> None:
     from missions.models import CapUse
 
     day = db.now().replace(hour=6, minute=0, second=0, microsecond=0)
+    Market.objects.update(received_at=day)
     CapUse.objects.create(cap="trades_per_day", day=day.date(), used=500 // 4 + 40)
     heard("signal.strong", **strong("SOL/USDC", "buy"))
     assert "signal.strong:scout" not in triggers.run(now=day, limit=20)["fired"]

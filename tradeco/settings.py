@@ -168,6 +168,7 @@ CSRF_COOKIE_SAMESITE = "Lax"
 # A laptop serves plain http on loopback; behind TLS set TRADECO_TLS=1.
 TRADECO_TLS = env.bool("TRADECO_TLS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = TRADECO_TLS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # asked by load balancers in plain http
 SECURE_HSTS_SECONDS = 31_536_000 if TRADECO_TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = TRADECO_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRADECO_TLS else None
@@ -243,7 +244,7 @@ if SENTRY_DSN:
 MARKET_SEED = env.int("TRADECO_SEED", default=7)
 MARKET_CSV = env.str("TRADECO_MARKET_CSV", default="")
 MARKET_NAME = env.str("TRADECO_MARKET", default="SOL/USDC")
-MARKET_SPEED = env.float("TRADECO_MARKET_SPEED", default=2.0)
+MARKET_SPEED = env.float("TRADECO_MARKET_SPEED", default=4.0)
 """Bars a second of a CSV replay; the seeded market runs with the clock on the wall."""
 POLICY_SET = env.str("TRADECO_POLICY_SET", default="demo")
 """The set of policies that a new company opens with: demo or production. Later changes are versions."""
