@@ -285,7 +285,7 @@ class Hub:
             self._tell(status="database away")
         first, longest = BACK_OFF_SECONDS
         pause = min(longest, first * 2 ** min(failures - 1, 10))
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # nosec: jitter, no secret
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # nosec B311
 
     def _broadcast(self, batch: Batch) -> None:
         self.cursor = batch.last

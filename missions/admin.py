@@ -89,7 +89,6 @@ class MissionAdmin(ActsAdmin, ReadOnlyAdmin):
     list_select_related = ("proposal",)
     search_fields = ("proposal__title",)
     search_help_text = "Words of its proposal's title, or a number such as #42"
-    date_hierarchy = "created_at"
     ordering = ("-id",)
     fields = ("proposal", "agent", "kind", "status_shown", "created_at", "started_at", "finished_at")
     inlines = (StepInline,)
@@ -174,7 +173,6 @@ class OutcomeAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "mission_key", "agent_key", "kind", "succeeded", "code", "pnl", "at")
     list_filter = ("succeeded", "kind", "agent")
     search_fields = ("code",)
-    date_hierarchy = "at"
     ordering = ("-id",)
     fields = ("mission", "agent", "kind", "succeeded", "code", "pnl_usd", "at", "details_shown")
 
@@ -209,7 +207,6 @@ class ApprovalAdmin(ReadOnlyAdmin):
     list_filter = ("four_eyes", ("approver", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("approver",)
     search_fields = ("reason", "approver__username")
-    date_hierarchy = "at"
     ordering = ("-id",)
 
     proposal_key = show.key_of("proposal")

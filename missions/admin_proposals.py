@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Case, Count, F, IntegerField, OuterRef, QuerySet, Subquery, Value, When
-from django.db.models.expressions import Combinable
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -128,7 +127,6 @@ class ProposalAdmin(ActsAdmin, ReadOnlyAdmin):
     list_filter = ("status", WaitsForFilter, "agent", "source", StepKindFilter, "protective")
     search_fields = ("title",)
     search_help_text = "Words of the title, or a number such as #42"
-    date_hierarchy = "created_at"
     actions = ("approve_selected", "reject_selected")
     acts = (APPROVE, REJECT, WITHDRAW)
     panels = admin_case.PANELS
@@ -172,13 +170,11 @@ class ProposalAdmin(ActsAdmin, ReadOnlyAdmin):
         )
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        """What waits comes first, the greatest value and then the oldest on top; then the rest, newest first."""
-        return (
-            _if_pending(Value(0), Value(1)).asc(),
-            _if_pending(F("value_usd"), None).desc(nulls_last=True),
-            _if_pending(F("created_at"), None).asc(nulls_last=True),
-            F("id").desc(),
-        )
+        """What waits comes first, the greatest value and then the oldest on top; then the latest decisions.
+
+        The index proposal_desk gives the first part of this order, so that a million rows aren't sorted.
+        """
+        return (F("decided_at").desc(nulls_first=True), F("value_usd").desc(), F("created_at").asc(), F("id").asc())
 
     @admin.display(description="value", ordering="value_usd")
     def value(self, proposal: Proposal) -> str:
@@ -228,8 +224,3 @@ class ProposalAdmin(ActsAdmin, ReadOnlyAdmin):
 
     def _many_url(self, act: Act) -> str:
         return reverse(f"{self.admin_site.name}:missions_proposal_many_{act.slug}")
-
-
-def _if_pending(then: Combinable, otherwise: Combinable | None) -> Case:
-    kind = {"output_field": IntegerField()} if otherwise is not None else {}
-    return Case(When(status=ProposalStatus.PENDING, then=then), default=otherwise, **kind)

@@ -142,7 +142,6 @@ class OrderAdmin(ReadOnlyAdmin):
     list_select_related = ("asset_in",)
     search_fields = ("attempts__reference__exact", "code__exact")
     search_help_text = "A number such as #42, a reference at the venue, or a code, whole"
-    date_hierarchy = "created_at"
     ordering = ("-id",)
     fields = (
         ("status_shown", "code", "reason"),
@@ -268,7 +267,6 @@ class PositionAdmin(ReadOnlyAdmin):
     list_select_related = ("market__base", "market__quote")
     search_fields = ("market__name",)
     search_help_text = "A number such as #42, or a market"
-    date_hierarchy = "opened_at"
     ordering = ("-status", "-id")  # open before closed
     fields = (
         ("status_shown", "market", "agent", "wallet"),

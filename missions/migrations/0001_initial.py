@@ -246,6 +246,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='proposal',
+            index=models.Index(fields=['-decided_at'], name='proposal_desk'),
+        ),
+        migrations.AddIndex(
+            model_name='proposal',
             index=models.Index(condition=models.Q(('status', 'pending')), fields=['expires_at'], name='proposal_expiring'),
         ),
         migrations.AddIndex(

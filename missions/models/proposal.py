@@ -75,6 +75,8 @@ class Proposal(models.Model):
         indexes: ClassVar = [
             # lists and triage: newest of a status
             models.Index(name="proposal_status_newest", fields=["status", "-created_at", "-id"]),
+            # the desk: undecided first, then the latest decisions (descending puts nulls first)
+            models.Index(name="proposal_desk", fields=["-decided_at"]),
             # heartbeat: what expires next
             models.Index(name="proposal_expiring", fields=["expires_at"], condition=Q(status="pending")),
             models.Index(name="proposal_agent_newest", fields=["agent", "-id"]),
