@@ -86,8 +86,8 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         chosen = list(queryset.filter(revoked_at__isnull=True))
-        named = ApiToken.objects.filter(pk__in=[token.pk for token in chosen], revoked_at__isnull=True)
-        revoked = named.update(revoked_at=db.now())
+        now = db.now()
+        revoked = sum(token.revoke(now=now) for token in chosen)
         for token in chosen:
             self.log_change(request, token, "Revoked")
         self.message_user(request, f"{revoked} revoked; they open nothing from now on.", messages.SUCCESS)

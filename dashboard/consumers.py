@@ -1,8 +1,8 @@
 """The socket of live events: who may open it, how it is fed, when it is closed.
 
 Close codes: 4400 a bad `after`, 4401 not logged in or no longer, 4403 no right to watch, 4408 too slow (who
-doesn't take even that is cut off a second later), 4429 too many listeners, 1013 the database is away. What is
-sent, and in which order, is the hub's affair.
+doesn't take even that is cut off a second later), 4429 too many listeners, 4503 the database is away, 4500 a
+mistake of ours. What is sent, and in which order, is the hub's affair.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class EventsConsumer(AsyncWebsocketConsumer):
     def _part_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
             log.error("A listener's socket broke.", action="listener_broke", exc_info=task.exception())
-            wire.close(self.base_send, code=1011, reason="Our mistake; come back with ?after=.")
+            wire.close(self.base_send, code=4500, reason="Our mistake; come back with ?after=.")
 
     async def _serve(self, after: str | None) -> None:
         try:
@@ -87,7 +87,7 @@ class EventsConsumer(AsyncWebsocketConsumer):
         except Refused as why:
             await self._end(why.code, str(why))
         except django.db.Error:
-            await self._end(1013, "The database is away; try again later.")
+            await self._end(4503, "The database is away; try again later.")
 
     async def _send(self, text: str) -> None:
         """Send, and wait until it has left: a queue that nobody sees can't grow."""

@@ -190,7 +190,8 @@ def _may_know(visitor: Visitor) -> bool:
 
 def _comes_from_here(request: HttpRequest) -> bool:
     """A direct connection from this machine; a proxy's is somebody else's."""
-    if any(name in request.headers for name in ("X-Forwarded-For", "X-Real-IP", "Forwarded")):
+    proxied = ("Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "Cf-Connecting-Ip", "True-Client-Ip")
+    if any(name in proxied or name.startswith("X-Forwarded-") for name in request.headers):
         return False
     try:
         return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback

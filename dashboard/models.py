@@ -31,6 +31,9 @@ class ApiToken(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    made_with = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, help_text="The token that made it, and takes it along"
+    )
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
@@ -44,6 +47,7 @@ class ApiToken(models.Model):
         scopes: list[str],
         now: datetime,
         expires_at: datetime | None = None,
+        made_with: "ApiToken | None" = None,
     ) -> "tuple[ApiToken, str]":
         """Make a token; the row and its secret, which is stored nowhere."""
         secret = PREFIX + secrets.token_urlsafe(32)  # 256 bits: a plain hash is enough, nothing to guess
@@ -55,8 +59,18 @@ class ApiToken(models.Model):
             scopes=scopes,
             created_at=now,
             expires_at=expires_at,
+            made_with=made_with,
         )
         return token, secret
+
+    def revoke(self, *, now: datetime) -> int:
+        """End this token and all that were made with it; how many ended."""
+        ended, family = 0, [self.pk]
+        while family:
+            rows = ApiToken.objects.filter(pk__in=family, revoked_at__isnull=True)
+            ended += rows.update(revoked_at=now)
+            family = list(ApiToken.objects.filter(made_with__in=family).values_list("pk", flat=True))
+        return ended
 
     def works(self, *, now: datetime) -> bool:
         """Neither revoked nor expired."""

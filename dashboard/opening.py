@@ -13,7 +13,7 @@ from dashboard.models import ApiToken, Scope
 from tradeco.common import db
 
 ADMIN = "admin"
-TOKEN_NAME = "first use"  # nosec B105: a name, not a secret
+TOKEN_NAME = "first use"  # a name, not a secret  # nosec B105
 COMPANY_APPS = ("common", "agents", "missions", "trading", "roundtable", "dashboard")
 REVIEWER = ("add_proposal", "change_proposal")
 OPERATOR = (
@@ -76,7 +76,7 @@ def _write_banner(password: str | None) -> None:
     """What `up` prints when the company stands; the generated password stands in it until it was shown."""
     lines = [f"Staff log-in   {ADMIN}" + (f" / {password}   (shown once: keep it)" if password else "")]
     if password is None:
-        lines[0] += "   (password as set; reset: manage.py changepassword admin)"
+        lines[0] += "   (password as set; reset: .venv/bin/python manage.py changepassword admin)"
     lines.append(f"API token      {settings.TRADECO_HOME / 'api-token'}")
     banner = settings.TRADECO_HOME / "run" / "banner.txt"
     if password is None and banner.exists() and "shown once" in banner.read_text():

@@ -23,6 +23,7 @@ def close(send: Any, *, code: int, reason: str) -> bool:
     send_close = getattr(_protocol(send), "sendClose", None)
     if send_close is None:
         return False
+    # autobahn takes 1000 and 3000 to 4999 only, and raises for others: the consumer's codes are all 4xxx
     send_close(code=code, reason=reason.encode()[:120].decode(errors="ignore"))  # RFC 6455: 123 bytes at most
     return True
 

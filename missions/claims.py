@@ -128,7 +128,7 @@ def _fenced(claim: Claim, change: str, expected: str, **params: float) -> None:
     fence = "AND token = %(token)s" if FENCED else ""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE missions_step SET {change} WHERE id = %(id)s AND {expected} {fence}",  # nosec B608: texts of ours
+            f"UPDATE missions_step SET {change} WHERE id = %(id)s AND {expected} {fence}",  # texts of ours  # nosec B608
             {"id": claim.step.pk, "token": claim.token, **params},
         )
         if cursor.rowcount != 1:

@@ -88,6 +88,9 @@ def change_within(*, key: str, value: Any, author: AbstractBaseUser, reason: str
     if before.quorum > 1:
         raise QuorumNeeded(f"Policy changes need {before.quorum} people here; this door takes one person's word.")
     changed = _with(before, key, value)
+    if changed.quorum > 1:
+        # nobody could take it back: agreeing among several people isn't possible yet
+        raise InvalidInput("quorum can't be raised above 1 before several people can agree on a change.")
     previous = before.model_dump(mode="json")[key]
     row = _append(
         key=key,
@@ -114,7 +117,8 @@ def _with(before: Policy, key: str, value: Any) -> Policy:
             {"pointer": "/value", "message": error["msg"]}
             for error in exc.errors(include_url=False, include_context=False, include_input=False)
         ]
-        raise InvalidInput(f"{key} can't have this value.", errors=errors) from exc
+        why = "; ".join(error["message"].removeprefix("Value error, ") for error in errors)
+        raise InvalidInput(f"{key} can't have this value: {why}.", errors=errors) from exc
 
 
 def open_with(*, name: str, now: datetime, instead: Mapping[str, Any] | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from missions.vocabulary import StepKind
+from missions.vocabulary import TRADING_KINDS, StepKind
 
 AgentKey = Annotated[str, Field(pattern=r"^[a-z]{1,20}$")]
 Word = Annotated[str, Field(pattern=r"^[a-z_.]{1,40}$")]
@@ -20,6 +20,8 @@ SignedShare = Annotated[Decimal, Field(ge=-1, le=1, allow_inf_nan=False)]
 Usd = Annotated[Decimal, Field(ge=0, le=Decimal(10) ** 12, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+Bps = Annotated[int, Field(ge=0, le=5_000, strict=True)]
+Days = Annotated[int, Field(ge=1, le=36_500, strict=True)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Minutes = Annotated[float, Field(gt=0, le=525_600, allow_inf_nan=False)]
 
@@ -142,7 +144,7 @@ class Policy(BaseModel):
     max_hold_bars_min: Annotated[
         Count, About("bars", "With coarse candles a position is held at least this many bars", 0, 12)
     ]
-    slippage_max_bps: Annotated[AtLeastOne, About("basis points", "Worst price a trade may accept", 100, 100)]
+    slippage_max_bps: Annotated[Bps, About("basis points", "Worst price a trade may accept", 100, 100)]
     price_impact_max: Annotated[Share, About("share", "What our own order may move the price", "0.05", "0.05")]
     daily_loss_halt: Annotated[Share, About("share of equity", "Loss of the UTC day that ends entries", "0.05", "0.20")]
     drawdown_halt: Annotated[Share, About("share of the equity peak", "Drawdown that ends entries", "0.15", "0.40")]
@@ -178,8 +180,8 @@ class Policy(BaseModel):
     trigger_skip: Annotated[
         Share, About("0–1", "Share of routines skipped, so that they don't move in step", "0.12", "0.12")
     ]
-    venue_fee_bps: Annotated[Count, About("basis points", "Fee of the paper venue", 10, 10)]
-    venue_slippage_bps: Annotated[Count, About("basis points", "Slippage of the paper venue", 5, 5)]
+    venue_fee_bps: Annotated[Bps, About("basis points", "Fee of the paper venue", 10, 10)]
+    venue_slippage_bps: Annotated[Bps, About("basis points", "Slippage of the paper venue", 5, 5)]
     roundtable_from_usd: Annotated[Usd, About("USD", "From this value on a trade is talked over", "40", "0")]
     roundtables_at_once: Annotated[AtLeastOne, About("conversations", "Running at the same time", 3, 3)]
     turn_chars_max: Annotated[AtLeastOne, About("characters", "Length of a turn", 120, 120)]
@@ -203,7 +205,7 @@ class Policy(BaseModel):
     reactions: Annotated[
         tuple[Reaction, ...], About("reaction matrix", "Who answers whom, how often", _REACTIONS, _REACTIONS)
     ]
-    retention_days: Annotated[AtLeastOne, About("days", "How long events and history are kept", 400, 30)]
+    retention_days: Annotated[Days, About("days", "How long events and history are kept", 400, 30)]
     flag_reactive_triggers: Annotated[
         bool, About("flag", "Agents react to events; new behaviour starts off in production", False, True)
     ]
@@ -211,6 +213,8 @@ class Policy(BaseModel):
 
     @model_validator(mode="after")
     def thresholds_in_order(self) -> "Policy":
+        if not TRADING_KINDS.isdisjoint(self.auto_approve_kinds):
+            raise ValueError("what moves money can't be approved by policy alone")
         if self.human_from_usd > self.four_eyes_from_usd:
             raise ValueError("human_from_usd must not exceed four_eyes_from_usd")
         return self

@@ -24,6 +24,7 @@ LINES_MOST = 450
 DJANGOS_OWN = {  # settings with our paths in them that Django, DRF or `up` look up themselves
     "SETTINGS_MODULE",
     "FORMAT_MODULE_PATH",
+    "SESSION_ENGINE",
     "INSTALLED_APPS",
     "MIDDLEWARE",
     "ROOT_URLCONF",

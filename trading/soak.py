@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import socket
-import subprocess  # nosec B404: our own manage.py with fixed arguments
+import subprocess  # our own manage.py with fixed arguments  # nosec B404
 import sys
 import tempfile
 import time
@@ -74,7 +74,7 @@ def run(*, minutes: float, seed: int, say: Callable[[str], None]) -> Verdict:
         say: gets a line of progress now and then.
     """
     begun = time.monotonic()
-    dice = random.Random(seed)  # nosec B311: chooses what to break, no secret
+    dice = random.Random(seed)  # chooses what to break, no secret  # nosec B311
     with tempfile.TemporaryDirectory(prefix="tradeco-soak-") as folder, _running(Path(folder)) as up:
         say(f"The company runs in {folder}.")
         _prepare()

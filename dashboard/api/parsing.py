@@ -15,6 +15,7 @@ from rest_framework.parsers import BaseParser
 from tradeco.common.errors import DomainError, InvalidInput
 
 DEPTH_MAX = 32  # the deepest valid body has six levels
+KEY_MAX = 200  # characters; no key of ours is a third as long
 INTEGER_MAX = 2**63 - 1  # what the database holds as an id; amounts are decimal strings
 
 
@@ -106,35 +107,50 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _texts(data: Any) -> Iterator[tuple[str, str]]:
-    """Every string in the data, keys too, with its JSON pointer; refuses what nests too deep."""
-    waiting = [("", data, 1)]
+Path = tuple["Path", str | int] | None
+"""Where a value stands: its container's path and its key. Joined only for an error, so that a long key under which
+many values stand isn't copied for each of them."""
+
+
+def _texts(data: Any) -> Iterator[tuple[Path, str]]:
+    """Every string in the data, keys too, with its path; refuses what nests too deep and keys that are no names."""
+    waiting: list[tuple[Path, Any, int]] = [(None, data, 1)]
     while waiting:
-        pointer, value, depth = waiting.pop()
+        path, value, depth = waiting.pop()
         if isinstance(value, str):
-            yield pointer, value
+            yield path, value
         elif isinstance(value, dict | list):
             if depth > DEPTH_MAX:
                 raise InvalidJSON(f"The body nests deeper than {DEPTH_MAX} levels.")
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            for key, inner in items:
+            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
                 if isinstance(key, str):
-                    yield pointer, key
-                waiting.append((f"{pointer}/{key}", inner, depth + 1))
+                    if len(key) > KEY_MAX:
+                        raise InvalidJSON(f"A key is longer than {KEY_MAX} characters.")
+                    yield path, key
+                if isinstance(inner, str | dict | list):
+                    waiting.append(((path, key), inner, depth + 1))
 
 
-def _require_storable(pointer: str, text: str) -> None:
+def _pointer(path: Path) -> str:
+    parts: list[str] = []
+    while path is not None:
+        path, key = path
+        parts.append(str(key))
+    return "".join(f"/{part}" for part in reversed(parts))
+
+
+def _require_storable(path: Path, text: str) -> None:
     if "\0" in text:
         raise InvalidJSON(
             "Text can't contain the NUL character.",
-            errors=[{"pointer": _shown(pointer), "message": "contains the NUL character"}],
+            errors=[{"pointer": _shown(_pointer(path)), "message": "contains the NUL character"}],
         )
     try:
         text.encode()
     except UnicodeEncodeError as exc:
         raise InvalidJSON(
             "Text can't contain half of a surrogate pair.",
-            errors=[{"pointer": _shown(pointer), "message": "contains a lone surrogate"}],
+            errors=[{"pointer": _shown(_pointer(path)), "message": "contains a lone surrogate"}],
         ) from exc
 
 

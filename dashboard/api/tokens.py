@@ -79,6 +79,8 @@ class Tokens(Endpoint):
         if missing:
             raise PermissionDenied(f"You can't grant what you don't hold: {', '.join(sorted(missing))}.")
 
+        made_with = request.auth if isinstance(request.auth, ApiToken) else None
+
         def act(now: datetime) -> Answer:
             row, secret = ApiToken.issue(
                 user=person(request),
@@ -87,9 +89,10 @@ class Tokens(Endpoint):
                 now=now,
                 expires_at=_end(
                     wanted.expires_in_days,
-                    made_with=request.auth if isinstance(request.auth, ApiToken) else None,
+                    made_with=made_with,
                     now=now,
                 ),
+                made_with=made_with,
             )
             told = TokenShape.of(row).as_json()
             return Answer({**told, "secret": secret}, status=201, stored={**told, "secret": None})  # nosec B105
@@ -104,7 +107,9 @@ class OneToken(Endpoint):
 
     def delete(self, request: Request, id: int) -> Response:
         token = one(_visible(request), pk=id)
-        ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=db.now())
+        if not set(token.scopes) <= scopes_of(request):
+            raise PermissionDenied("You can't revoke a token that may more than what you came with.")
+        token.revoke(now=db.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -41,7 +41,7 @@ def since(context: template.Context, moment: datetime | None) -> SafeString:
 
 def _time(context: template.Context, moment: datetime | None, *, suffix: str) -> SafeString:
     if moment is None:
-        return SafeString(formats.UNKNOWN)  # nosec B703: a dash of ours
+        return SafeString(formats.UNKNOWN)  # a dash of ours  # nosec B703
     utc = moment.astimezone(UTC)
     return format_html(
         '<time datetime="{}" title="{} UTC" data-span="{}">{}{}</time>',

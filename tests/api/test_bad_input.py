@@ -317,3 +317,19 @@ def test_pages_for_people_keep_djangos_own_errors(company: None) -> None:
     answer = Client().get("/no-such-page/")
     assert answer.status_code == 404
     assert answer["Content-Type"].startswith("text/html")
+
+
+def test_a_long_key_above_many_values_costs_no_memory() -> None:
+    """The path to a value is joined for an error only; a key that is no name is refused at once."""
+    import tracemalloc
+
+    from dashboard.api.parsing import KEY_MAX, InvalidJSON, _texts
+
+    data = {"k" * KEY_MAX: [0] * 50_000}
+    tracemalloc.start()
+    list(_texts(data))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    with pytest.raises(InvalidJSON, match="longer than"):
+        list(_texts({"k" * (KEY_MAX + 1): 0}))

@@ -106,6 +106,8 @@ class DeskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, queryset: models.QuerySet[M], search_term: str
     ) -> tuple[models.QuerySet[M], bool]:
         """A number, with # or without, finds the row of this number at once; words search as usual."""
+        if "\x00" in search_term:
+            return queryset.none(), False
         number = _NUMBER.fullmatch(search_term.strip())
         if number and isinstance(self.opts.get_field(self.number_field or self.opts.pk.name), models.IntegerField):
             return queryset.filter(**{self.number_field or "pk": int(number[1])}), False

@@ -58,6 +58,8 @@ def configure(*, process: str, level: str = "INFO") -> None:
     logging.captureWarnings(True)
     for noisy in ("django.request", "asyncio", "urllib3", "daphne", "django_q", "django-q"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # a stranger's wrong Host header is answered 400; a traceback of it each time would fill the log
+    logging.getLogger("django.security.DisallowedHost").setLevel(logging.CRITICAL)
 
 
 def _name_the_process(process: str) -> Any:

@@ -48,7 +48,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{token.prefix}  {state:<6} {token.user}  {token.name}  [{scopes}]  {used}")
 
     def revoke(self, options: dict[str, Any]) -> None:
-        ended = ApiToken.objects.filter(prefix=options["prefix"], revoked_at__isnull=True).update(revoked_at=db.now())
-        if not ended:
+        token = ApiToken.objects.filter(prefix=options["prefix"], revoked_at__isnull=True).first()
+        if token is None:
             raise CommandError("No working token begins like this; manage.py token list shows them.")
-        self.stdout.write("Revoked.")
+        self.stdout.write(f"Revoked: {token.revoke(now=db.now())}.")
