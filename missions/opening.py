@@ -37,7 +37,6 @@ def open_company() -> None:
 
 BARS_A_SECOND = 0.2  # of the seeded market, for which the demo's cadences are made
 BEAT_LEAST_SECONDS = 2.0
-REPLAY_SIGNAL = "0.60"  # one market gives a quarter of the seeded market's chances
 REPLAY_BURST = 10_000  # a replay is over in an hour or two: pacing its trades over a day would be wrong
 
 
@@ -51,5 +50,4 @@ def _for_a_replay(name: str) -> dict[str, Any]:
         "trigger_pace": demo["trigger_pace"] * quicker,
         "beat_every_seconds": max(BEAT_LEAST_SECONDS, demo["beat_every_seconds"] * quicker),
         "pace_burst": REPLAY_BURST,
-        "signal_strong": REPLAY_SIGNAL,
     }

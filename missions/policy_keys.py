@@ -81,6 +81,8 @@ _PROACTIVE = (
     {"agent": "growth", "topic": "performance", "step": "reflect", "every_minutes": 360},
     {"agent": "observer", "topic": "audit", "step": "reflect", "every_minutes": 480},
 )
+# the demo looks at each beat until its pace tells it to wait: a newcomer sees a trade within a minute
+_PROACTIVE_DEMO = ({**_PROACTIVE[0], "every_minutes": 12}, *_PROACTIVE[1:])
 _REACTIVE = (
     {"event": "position.win", "agent": "growth", "cooldown_minutes": 60},
     {"event": "position.loss", "agent": "sage", "cooldown_minutes": 60},
@@ -153,7 +155,7 @@ class Policy(BaseModel):
     loss_trigger: Annotated[Share, About("share of cost", "A loss that wakes sage", "0.30", "0.012")]
     position_alarm: Annotated[Share, About("share of cost", "Open loss that wakes atlas", "0.20", "0.01")]
     positions_many: Annotated[AtLeastOne, About("positions", "Open positions that wake observer", 3, 3)]
-    signal_strong: Annotated[Share, About("0–1", "Signal strength that wakes scout", "0.80", "0.80")]
+    signal_strong: Annotated[Share, About("0–1", "Signal strength that wakes scout", "0.80", "0.60")]
     scale_refused_below: Annotated[
         SignedShare,
         About("share of cost", "A position this deep in the red isn't enlarged", "-0.20", "-0.01"),
@@ -166,7 +168,7 @@ class Policy(BaseModel):
     sweep_seconds: Annotated[Seconds, About("s", "How often loops look for lost work", 15, 15)]
     beat_every_seconds: Annotated[Seconds, About("s", "The heartbeat's cadence", 300, 15)]
     proactive: Annotated[
-        tuple[Proactive, ...], About("routines", "What agents do of themselves", _PROACTIVE, _PROACTIVE)
+        tuple[Proactive, ...], About("routines", "What agents do of themselves", _PROACTIVE, _PROACTIVE_DEMO)
     ]
     reactive: Annotated[
         tuple[Reactive, ...],

@@ -101,14 +101,15 @@ def _book(
         if not seen or market.price_at is None:
             continue
         Signal.objects.bulk_create(_row(step, market, signal, now=now) for signal in seen)
-        if seen[0].strength >= policy.signal_strong:
-            events.emit(
-                kind=EventKind.SIGNAL_STRONG,
-                subject=f"market:{market.name}",
-                agent=agent,
-                now=now,
-                data={"market": market.name, "step": step.pk, **_plain(seen[0])},
-            )
+        for signal in _best_of_each_direction(seen):
+            if signal.strength >= policy.signal_strong:
+                events.emit(
+                    kind=EventKind.SIGNAL_STRONG,
+                    subject=f"market:{market.name}",
+                    agent=agent,
+                    now=now,
+                    data={"market": market.name, "step": step.pk, **_plain(signal)},
+                )
     strongest = max((s for seen in found.values() for s in seen), key=lambda s: s.strength, default=None)
     events.emit(
         kind=EventKind.SIGNAL_FOUND,
@@ -121,6 +122,11 @@ def _book(
             "strongest": _plain(strongest) if strongest else None,
         },
     )
+
+
+def _best_of_each_direction(seen: list[signals.Signal]) -> list[signals.Signal]:
+    """The strongest buy and the strongest sell; `seen` has the strongest first."""
+    return list({signal.direction: signal for signal in reversed(seen)}.values())
 
 
 def _row(step: Step, market: Market, signal: signals.Signal, *, now: datetime) -> Signal:

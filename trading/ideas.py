@@ -32,8 +32,9 @@ def respond(agent: str, found: Sequence[Event], *, policy: Policy, now: datetime
 def _trade_signal(agent: str, found: Sequence[Event], policy: Policy, now: datetime) -> Idea | None:
     """Enter on the strongest buy whose market isn't held; else take the profit that a strong sell endangers."""
     held = {position.market_id: position for position in _open()}
-    newest = {event.data["market"]: event.data for event in found}
-    ranked = sorted(newest.values(), key=lambda data: Decimal(data["strength"]), reverse=True)
+    newest = {(event.data["market"], event.data["direction"]): event.data for event in found}
+    sure = [data for data in newest.values() if Decimal(data["confidence"]) >= policy.confidence_min]
+    ranked = sorted(sure, key=lambda data: Decimal(data["strength"]), reverse=True)
     for signal in ranked:
         if signal["direction"] == "buy" and signal["market"] not in held:
             return _entry(agent, signal, policy, now=now)
