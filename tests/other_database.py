@@ -1,5 +1,6 @@
 """A database beside the test database, for tests that empty a schema or fill it with a million rows."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,8 @@ from missions import policies
 def opened(name: str) -> Iterator[None]:
     """Make a migrated database and let Django's connection lead there; dropped again afterwards."""
     usual = str(connection.settings_dict["NAME"])
-    _run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)"), name)
+    name += os.environ.get("PYTEST_XDIST_WORKER", "")
+    _drop(name)
     _run(sql.SQL("CREATE DATABASE {} TEMPLATE template0"), name)
     try:
         _lead_to(name)
@@ -23,13 +25,21 @@ def opened(name: str) -> Iterator[None]:
         yield
     finally:
         _lead_to(usual)
-        _run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)"), name)
+        _drop(name)
 
 
 def _lead_to(name: str) -> None:
     policies.at.cache_clear()  # another database, another company
     connection.close()
     connection.settings_dict["NAME"] = name
+
+
+def _drop(name: str) -> None:
+    """End our own sessions there, then drop it. FORCE would ask for the right to end autovacuum's, a superuser's."""
+    with connect("postgres", autocommit=True) as admin:
+        ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user"
+        admin.execute(ours, [name])
+    _run(sql.SQL("DROP DATABASE IF EXISTS {}"), name)
 
 
 def _run(statement: sql.SQL, name: str) -> None:
