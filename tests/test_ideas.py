@@ -79,10 +79,13 @@ def test_an_analysis_stores_its_signals_and_wakes_scout() -> None:
     cast.work()
     assert Signal.objects.exists()
     assert Event.objects.filter(kind="signal.strong").exists()
+    strong_buys = [
+        event
+        for event in Event.objects.filter(kind="signal.strong")
+        if event.data["direction"] == "buy" and Decimal(event.data["confidence"]) >= Decimal("0.55")
+    ]
     fired = triggers.run(now=db.now(), limit=20)["fired"]
-    assert "signal.strong:scout" in fired or not any(
-        event.data["direction"] == "buy" for event in Event.objects.filter(kind="signal.strong")
-    )
+    assert ("signal.strong:scout" in fired) == bool(strong_buys)
 
 
 def test_a_company_left_alone_paces_its_trades_over_the_day() -> None:
