@@ -18,6 +18,7 @@ from bench.stage import Address, Stage
 from missions import claims, execution
 from missions.claims import Claim
 from missions.handlers import Ending, Handler, Succeeded
+from tradeco.common import db
 
 NAME = "steps"
 PROCESSES = 2
@@ -40,8 +41,9 @@ UPDATE missions_step SET status = 'succeeded', token = NULL, lease_expires_at = 
 _COMPLETE = """
 UPDATE missions_step AS step
 SET status = 'succeeded', token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp()
-FROM unnest(%s::bigint[], %s::uuid[]) AS done (id, token)
+FROM unnest(%(ids)s::bigint[], %(tokens)s::uuid[]) AS done (id, token)
 WHERE step.id = done.id AND step.token = done.token AND step.status = 'claimed'
+RETURNING step.id
 """
 
 
@@ -152,9 +154,9 @@ def claim_and_complete(member: Member, *, steps: int, batch: int) -> Span:
 
 def _complete(found: Sequence[Claim]) -> int:
     assert found, "the queue was filled for everybody"
-    with connection.cursor() as cursor:
-        cursor.execute(_COMPLETE, [[claim.step.pk for claim in found], [claim.token for claim in found]])
-        assert cursor.rowcount == len(found), "nobody takes a step from its holder here"
+    params = {"ids": [claim.step.pk for claim in found], "tokens": [claim.token for claim in found]}
+    done = db.rows_of_prepared(_COMPLETE, params)
+    assert len(done) == len(found), "nobody takes a step from its holder here"
     return len(found)
 
 

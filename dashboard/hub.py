@@ -29,11 +29,11 @@ from tradeco.common.models import Event
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.1  # how often an idle tail looks; a look costs 0.14 ms
-FRAMES_APART_SECONDS = 0.2  # a page that redraws more than 5 times a second helps nobody
+FRAMES_APART_SECONDS = 0.1  # live to the eye; the page draws less often than that
 QUIET_SECONDS = 10.0  # after this an empty frame says that we are still here
 PAGE_EVENTS = 1_000  # bounds a look and a page of a replay
 FRAME_CHARACTERS = 256 * 1024  # daphne refuses to send a message of 1 MiB
-QUEUE_BATCHES = 50  # with 5 a second: a client that is 10 s behind is slow
+QUEUE_BATCHES = 100  # with ten a second: a client that is 10 s behind is slow
 QUEUE_CHARACTERS = 8 * FRAME_CHARACTERS  # what may wait for one listener, also in a burst
 LISTENERS_MAX = 500  # of one process; more want another web process
 BACK_OFF_SECONDS = (0.5, 5.0)  # first and longest pause while the database is away

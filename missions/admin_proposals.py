@@ -172,9 +172,13 @@ class ProposalAdmin(ActsAdmin, ReadOnlyAdmin):
     def get_ordering(self, request: HttpRequest) -> Any:
         """What waits comes first, the greatest value and then the oldest on top; then the latest decisions.
 
-        The index proposal_desk gives the first part of this order, so that a million rows aren't sorted.
+        The index proposal_desk gives the first part of this order, so that a million rows aren't sorted. Where only
+        the pending are shown it would be walked to its end in search of one more.
         """
-        return (F("decided_at").desc(nulls_first=True), F("value_usd").desc(), F("created_at").asc(), F("id").asc())
+        urgent = (F("value_usd").desc(), F("created_at").asc(), F("id").asc())
+        if request.GET.get("status__exact") == ProposalStatus.PENDING:
+            return urgent
+        return (F("decided_at").desc(nulls_first=True), *urgent)
 
     @admin.display(description="value", ordering="value_usd")
     def value(self, proposal: Proposal) -> str:

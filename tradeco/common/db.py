@@ -4,14 +4,15 @@ The outermost operation opens a transaction; what must run inside one says so. W
 for the commit.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.db import OperationalError, connection
 from django.db import transaction as django_transaction
+from psycopg import Cursor
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 # deadlock, lock time-out, serialisation failure: the same work may well succeed a moment later
@@ -66,6 +67,24 @@ def now() -> datetime:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]
     return moment
+
+
+class _PreparedCursor(Cursor[Any]):
+    """Binds and prepares at the server. Django's own cursor merges parameters into the text and never prepares."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> "_PreparedCursor":
+        return super().execute(query, params, prepare=True)
+
+
+def rows_of_prepared(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Run a hot statement whose planning costs more than its work; Django's hooks and errors stay."""
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    wrapped = cast(Any, connection)._prepare_cursor  # the one way to a cursor of another kind that keeps the hooks
+    with connection.wrap_database_errors, wrapped(_PreparedCursor(connection.connection)) as cursor:
+        cursor.execute(statement, params)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def is_contention(error: BaseException) -> bool:
