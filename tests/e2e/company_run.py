@@ -40,6 +40,14 @@ def until(true: Callable[[], Found], *, seconds: float, what: Callable[[], objec
     return found
 
 
+def _name(process: psutil.Process) -> str:
+    """Its name; nothing where it has just ended."""
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
+
+
 class CompanyRun:
     """One home, and the `up` that runs in it; it may be stopped and run again."""
 
@@ -119,7 +127,7 @@ class CompanyRun:
     def pid(self, name: str) -> int:
         """The process that runs now under this name of `up`; 0 while none does."""
         if name == "postgres":
-            return next((child.pid for child in self._children() if "postgres" in child.name()), 0)
+            return next((child.pid for child in self._children() if "postgres" in _name(child)), 0)
         found = [child["pid"] for child in self._register()["children"] if child["name"] == name]
         return int(found[0]) if found else 0
 
