@@ -5,11 +5,10 @@ import django
 django.setup()
 
 from tradeco.common import db, leases  # noqa: E402
-from trading import market  # noqa: E402
-from trading.feeds import Seeded  # noqa: E402
+from trading import feeds, market  # noqa: E402
 
 if __name__ == "__main__":
     held = leases.acquire(market.LEASE, holder="bench", seconds=60)
     assert held is not None, "a new company's market is free"
-    market.Loop(Seeded(7), held).store(now=db.now())
+    market.Loop(feeds.computed(), held).store(now=db.now())
     leases.release(held)

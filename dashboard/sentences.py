@@ -68,6 +68,11 @@ SENTENCES: dict[str, Sentence] = {
     Kind.ORDER_EXPIRED: Sentence("clock", "quiet", "The {about} expired unsent."),
     Kind.ORDER_CANCELLED: Sentence("cross", "quiet", "The {about} was cancelled[: {reason:short}]"),
     Kind.ORDER_IN_DOUBT: Sentence("alert", "bad", "Nobody knows yet what became of the {about}[: {reason:short}]"),
+    Kind.ORDER_FINAL: Sentence("check", "quiet", "The {about} is final on chain.", routine=True),
+    Kind.ORDER_VANISHED: Sentence("alert", "bad", "The {side} in {market} vanished from the chain and was reversed."),
+    Kind.BOOKS_OPENED: Sentence("wallet", "info", "The books were opened with what the wallet holds on chain."),
+    Kind.FINDING_OPENED: Sentence("alert", "bad", "Reconciliation can't explain something[: {what:short}]"),
+    Kind.FINDING_SETTLED: Sentence("check", "info", "A finding was settled[ by {by}][: {how:words}]."),
     Kind.POSITION_OPENED: Sentence("up", "info", "{agent} opened a position in {market}[, {value_usd:usd}]."),
     Kind.POSITION_CHANGED: Sentence("swap", "info", "The position in {market} changed[: {side} of {value_usd:usd}]."),
     Kind.POSITION_CLOSED: Sentence(
@@ -110,6 +115,7 @@ SUBJECTS = {  # what a subject's prefix is called, and where the admin shows it
     "position": ("position", "admin:trading_position_change"),
     "beat": ("beat", "admin:missions_beat_change"),
     "market": ("market", "admin:trading_market_change"),
+    "finding": ("finding", "admin:trading_finding_change"),
 }
 
 

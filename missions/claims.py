@@ -75,6 +75,19 @@ def claim_next(*, worker: str, lease_seconds: float, limit: int = 1) -> list[Cla
     ]
 
 
+def seconds_to_next_visit(*, within: float) -> float | None:
+    """How long until a step that is under way wants its next visit; None where none does within so many seconds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT extract(epoch FROM run_after - clock_timestamp()) FROM missions_step WHERE status = 'executing'"
+            " AND token IS NULL AND run_after < statement_timestamp() + make_interval(secs => %s)"
+            " ORDER BY run_after, id LIMIT 1",
+            [within],
+        )
+        found = cursor.fetchone()
+    return None if found is None else max(0.0, float(found[0]))
+
+
 def begin(claim: Claim) -> None:
     """Move a fresh claim from claimed to executing.
 

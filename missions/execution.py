@@ -22,6 +22,9 @@ from tradeco.common.vocabulary import EventKind
 
 log = structlog.get_logger(__name__)
 
+WAIT_SECONDS = 1.0  # a step that wants its next visit so soon is waited for: a ring would come later
+WAIT_GRAIN_SECONDS = 0.02
+
 
 def worker_name() -> str:
     """This process, as claims name it."""
@@ -29,7 +32,7 @@ def worker_name() -> str:
 
 
 def drain(*, budget_seconds: float, clock: Callable[[], datetime] = db.now) -> Counter[str]:
-    """Run steps one after another until none is runnable or the budget is used; how each ended.
+    """Run steps one after another until none is runnable, now or in a moment, or the budget is used; how each ended.
 
     Args:
         budget_seconds: no new step is begun after it.
@@ -41,7 +44,11 @@ def drain(*, budget_seconds: float, clock: Callable[[], datetime] = db.now) -> C
     while time.monotonic() < until:
         claimed = claims.claim_next(worker=worker_name(), lease_seconds=policy.step_lease_seconds)
         if not claimed:
-            break
+            pause = claims.seconds_to_next_visit(within=WAIT_SECONDS)
+            if pause is None:
+                break
+            time.sleep(pause + WAIT_GRAIN_SECONDS)
+            continue
         done[run(claimed[0], clock=clock)] += 1
     return done
 
@@ -58,7 +65,7 @@ def run(claim: Claim, *, clock: Callable[[], datetime] = db.now) -> str:
             crashpoints.reach("step.begun")
             ending = _visit(claim, now=clock())
             crashpoints.reach("step.visited")
-            db.patiently(outcomes.record, claim, ending, now=clock())
+            ending = _record(claim, ending, clock=clock)
             crashpoints.reach("step.recorded")
         except LostClaim:
             log.warning("Another worker has this step now; nothing was written.", action="claim_lost")
@@ -105,6 +112,22 @@ def _visit(claim: Claim, *, now: datetime) -> Ending:
     except Exception as exc:
         log.exception("A handler failed.", action="handler_failed")
         return _after_a_bug(handler, claim, f"{type(exc).__name__} in the handler; the log has the details.")
+
+
+def _record(claim: Claim, ending: Ending, *, clock: Callable[[], datetime]) -> Ending:
+    """Write the ending; one that can't be booked, by a bug of ours, must not come round for ever: what was written."""
+    try:
+        db.patiently(outcomes.record, claim, ending, now=clock())
+    except (LostClaim, OperationalError, InterfaceError):
+        raise
+    except Exception as exc:
+        handler = handlers.of(claim.step.kind)
+        if handler is None:
+            raise
+        log.exception("An ending can't be written.", action="ending_failed")
+        ending = _after_a_bug(handler, claim, f"{type(exc).__name__} while its ending was written; see the log.")
+        db.patiently(outcomes.record, claim, ending, now=clock())
+    return ending
 
 
 def _after_a_bug(handler: Handler, claim: Claim, reason: str) -> Ending:

@@ -51,10 +51,11 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """One state further, and not finished: free the worker and come back after `delay`."""
+    """One state further, and not finished: free the worker and come back after `delay`. `book` runs after the fence."""
 
     delay: timedelta
     reason: str = ""
+    book: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ def record(claim: Claim, ending: Ending, *, now: datetime) -> None:
                 retry(step, code=ending.code, reason=ending.reason, now=now)
             case Park():
                 _let_go(step, run_after=now + ending.delay, attempts=step.attempts)
+                if ending.book:
+                    ending.book()
             case InDoubt():
                 _doubt(step, ending, now=now)
         crashpoints.reach("outcomes.before_commit")
@@ -99,6 +101,37 @@ def fail(step: Step, *, code: str, reason: str, now: datetime) -> None:
 def doubt(step: Step, *, code: str, reason: str, evidence: dict[str, Any], now: datetime) -> None:
     """Put a step whose effect is unknown before a person. The caller holds the step's row."""
     _doubt(step, InDoubt(code=code, reason=reason, evidence=evidence), now=now)
+
+
+def settle(*, step_id: int, ending: Ending, by: str, reason: str, now: datetime) -> bool:
+    """End the doubt about a step: by evidence, or by a person. False where it isn't in doubt (any more).
+
+    Succeeded and Failed end it; Park sends it back for another visit, which needs proof that nothing was done.
+    """
+    with db.transaction():
+        return settle_within(step_id=step_id, ending=ending, by=by, reason=reason, now=now)
+
+
+def settle_within(*, step_id: int, ending: Ending, by: str, reason: str, now: datetime) -> bool:
+    """`settle` inside the caller's transaction."""
+    db.requires_transaction()
+    step = Step.objects.select_for_update(of=("self",)).select_related("mission").filter(pk=step_id).first()
+    if step is None or step.status != StepStatus.NEEDS_RECONCILIATION:
+        return False
+    _step_event(EventKind.STEP_SETTLED, step, now=now, by=by, reason=reason, to=type(ending).__name__.lower())
+    match ending:
+        case Succeeded():
+            _succeed(step, ending, now=now)
+        case Failed():
+            _fail(step, ending, now=now)
+        case Park():
+            _let_go(step, to=StepStatus.QUEUED, run_after=now + ending.delay, attempts=0, code="", reason="")
+            if ending.book:
+                ending.book()
+            doorbell.ring()
+        case _:
+            raise AssertionError(f"{type(ending).__name__} settles nothing")
+    return True
 
 
 def cancel_mission(*, mission_id: int, by: str, reason: str, now: datetime) -> Mission:

@@ -147,6 +147,18 @@ class Policy(BaseModel):
         Count, About("bars", "With coarse candles a position is held at least this many bars", 0, 12)
     ]
     slippage_max_bps: Annotated[Bps, About("basis points", "Worst price a trade may accept", 100, 100)]
+    fee_reserve_sol: Annotated[
+        Decimal,
+        Field(ge=0, le=1000, allow_inf_nan=False),
+        About("SOL", "What the wallet keeps for the network's fees", "0.05", "0.05"),
+    ]
+    reconciled_after_seconds: Annotated[
+        Seconds, About("s", "Entries wait where books and chain weren't compared for so long", 900, 300)
+    ]
+    token_verified_only: Annotated[bool, About("flag", "Only tokens that Jupiter has verified are bought", True, True)]
+    token_liquidity_min_usd: Annotated[
+        Usd, About("USD", "A token with less liquidity isn't bought", "1000000", "100000")
+    ]
     price_impact_max: Annotated[Share, About("share", "What our own order may move the price", "0.05", "0.05")]
     daily_loss_halt: Annotated[Share, About("share of equity", "Loss of the UTC day that ends entries", "0.05", "0.20")]
     drawdown_halt: Annotated[Share, About("share of the equity peak", "Drawdown that ends entries", "0.15", "0.40")]

@@ -25,16 +25,20 @@ from missions.models import (
 )
 from roundtable.models import Vote
 from tradeco.common import db
-from tradeco.common.models import Event, Lease, Pulse
+from tradeco.common.models import Breaker, Event, Lease, Pulse
 from trading.models import (
     Account,
+    Agreement,
     Asset,
     Attempt,
     Candle,
     EquitySnapshot,
     Fill,
+    Finding,
     LedgerEntry,
     LedgerTransaction,
+    Lot,
+    LotSale,
     Market,
     Order,
     PaperExecution,
@@ -130,6 +134,7 @@ def _write_company(n: int, text: str, now: Any) -> None:
     )
     Lease.objects.create(name=f"{n}{text}", holder=text, expires_at=now)
     Pulse.objects.create(service="worker", instance=f"{n}{text}", at=now)
+    Breaker.objects.create(name=f"{n}{text}"[:60], last_error=text)
     newest = PolicyVersion.objects.order_by("-revision").values_list("revision", flat=True).first() or 0
     PolicyVersion.objects.create(
         revision=newest + 1, key="gone", version=n + 1, value=text, reason=text, created_at=now, author=user
@@ -207,9 +212,16 @@ def _write_trading(n: int, text: str, now: Any, step: Step) -> None:
     attempt = Attempt.objects.create(
         order=order, n=1, reference=f"{n}{text}", status="confirmed", quote={"a": text}, created_at=now, ended_at=now
     )
-    Fill.objects.create(
+    fill = Fill.objects.create(
         order=order, attempt=attempt, amount_in=1, amount_out=1, fee_quote=1, price=1, at=now, market_at=now
     )
+    lot = Lot.objects.create(fill=fill, wallet=wallet, asset=asset, quantity=2, cost=2, remaining=1, cost_remaining=1)
+    LotSale.objects.create(lot=lot, fill=fill, quantity=1, cost=1, proceeds=1)
+    found = Finding.objects.create(
+        wallet=wallet, kind="movement", key=f"{n}{text}", what=text, evidence={"a": text}, opened_at=now
+    )
+    user = get_user_model().objects.get(username="admin")
+    Agreement.objects.create(finding=found, verb="book", person=user, reason=text, at=now)
     PaperExecution.objects.create(
         reference=f"{n}{text}", market=market, side="buy", amount_in=1, amount_out=1, fee_quote=0, price=1, at=now
     )

@@ -18,10 +18,11 @@ from missions.drafts import Draft
 from missions.models import PolicyVersion, Proposal
 from missions.vocabulary import ProposalSource
 from tradeco.common import db
+from trading import feeds, ledger, money, portfolio
 from trading import market as market_module
 from trading import opening as trading_opening
-from trading.feeds import Seeded
-from trading.models import Feed, Market
+from trading.models import Feed, LedgerTransaction, Market
+from trading.vocabulary import AccountKind, LedgerKind
 
 SCOPES = {
     "operator": ["read", "propose", "review", "operate"],
@@ -51,8 +52,7 @@ def fill_market() -> None:
     """Store the warm-up candles of the seeded market, with prices of this moment."""
     now = db.now()
     feed = Feed.objects.get()
-    bars, _ = Seeded(7).due(feed, now=now)
-    market_module._write(bars, feed, now=now)
+    market_module._write(feeds.computed().news(feed, now=now), feed, now=now)
 
 
 def issue_tokens() -> dict[str, str]:
@@ -150,6 +150,19 @@ def bought(market: str = "SOL/USDC", size_usd: str = "100.00") -> Any:
     assert proposal.status == "approved", proposal.reason
     work()
     return Position.objects.select_related("market__base", "market__quote").get(market=market, status="open")
+
+
+def give_sol(lamports: int) -> None:
+    """Lamports paid in, as a wallet on chain has them for fees."""
+    with db.transaction():
+        ledger.book(
+            reference=f"test:sol:{LedgerTransaction.objects.count()}",
+            kind=LedgerKind.OPENING,
+            wallet=portfolio.wallet(),
+            lines=[(AccountKind.WALLET, money.NATIVE, lamports), (AccountKind.CAPITAL, money.NATIVE, -lamports)],
+            now=db.now(),
+            market_at=None,
+        )
 
 
 def later(**delta: float) -> datetime:

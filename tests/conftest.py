@@ -1,6 +1,8 @@
 """The cast and the stage: a company that is open for business, and the people who come to it."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 import structlog
@@ -9,7 +11,9 @@ from django.contrib.auth.models import AbstractUser, Group
 from django.db import connection
 
 from missions import policies
-from tests import cast
+from tests import cast, chain_company
+from tests.chain_company import ChainCompany
+from trading.venues.http import Patience
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +35,27 @@ def company(db: None) -> None:
 def committed_company(transactional_db: None) -> None:
     """The same, committed: for tests with threads and processes."""
     cast.open_company()
+
+
+@pytest.fixture
+def chain(db: None, tmp_path: Path) -> Iterator[ChainCompany]:
+    """The company on a chain: a sandbox, the real signer, the books opened from what the wallet holds."""
+    with chain_company.opened(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read outside that fails is asked once more at once: waiting tells a test nothing."""
+    hurried = partial(Patience, tries=2, seconds=5.0, wait_first_seconds=0.0, wait_most_seconds=0.0)
+    monkeypatch.setattr("trading.venues.http.Patience", hurried)
+
+
+@pytest.fixture
+def committed_chain(transactional_db: None, tmp_path: Path) -> Iterator[ChainCompany]:
+    """The same, committed."""
+    with chain_company.opened(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -69,7 +94,7 @@ def tokens(db: None, request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 def _need_company(request: pytest.FixtureRequest) -> None:
-    if "committed_company" not in request.fixturenames:
+    if not {"committed_company", "chain", "committed_chain"} & set(request.fixturenames):
         request.getfixturevalue("company")
 
 

@@ -68,6 +68,7 @@ def _remove(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
 
 
+os.environ.setdefault("TRADECO_NETWORK", "paper")  # tests that need a chain open one of their own
 session = Session()
 session.make_home()
 

@@ -18,6 +18,7 @@ from missions.vocabulary import StepKind
 from tradeco.common.errors import family
 from tradeco.common.vocabulary import EventKind
 from tradeco.common.wiring import load
+from trading.signer import passphrase
 
 ROOT: Path = settings.BASE_DIR
 DOCS = ROOT / "docs"
@@ -71,7 +72,7 @@ def variables_read() -> set[str]:
     """The environment variables that our code reads."""
     read = re.compile(r"""(?:\benv\.\w+\(|os\.environ\.(?:get|setdefault)\(|os\.environ\[)\s*["'](\w+)["']""")
     asked = re.compile(r"""["'](\w+)["'] (?:not )?in os\.environ""")
-    found: set[str] = set()
+    found = {passphrase.VARIABLE, passphrase.FILE_VARIABLE}
     for package in reference.OURS:
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text()

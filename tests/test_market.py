@@ -9,16 +9,16 @@ from missions import heartbeat
 from tests import cast
 from tradeco.common import db, leases
 from tradeco.common.models import Event, Lease
-from trading import feeds, market, stops
+from trading import feeds, market, sources, stops
 from trading.models import Candle, Feed, Market, Position
 
 pytestmark = pytest.mark.usefixtures("company")
 
 
-def loop(candles: feeds.Candles | None = None) -> market.Loop:
+def loop(feed: feeds.Feed | None = None) -> market.Loop:
     held = leases.acquire(market.LEASE, holder="test", seconds=60)
     assert held is not None
-    return market.Loop(candles or feeds.Seeded(7), held)
+    return market.Loop(feed or feeds.computed(), held)
 
 
 def csv_of(tmp_path: Path, bars: int) -> Path:
@@ -29,8 +29,12 @@ def csv_of(tmp_path: Path, bars: int) -> Path:
     return path
 
 
-def replay(tmp_path: Path, *, bars: int, speed: float) -> feeds.Replay:
-    made = feeds.Replay(csv_of(tmp_path, bars), market="SOL/USDC", speed=speed)
+def of_file(path: Path, *, speed: float) -> feeds.Computed:
+    return feeds.Computed(sources.Replay(path, market="SOL/USDC", speed=speed))
+
+
+def replay(tmp_path: Path, *, bars: int, speed: float) -> feeds.Computed:
+    made = of_file(csv_of(tmp_path, bars), speed=speed)
     Feed.objects.update(source=made.source, bar_seconds=900, read=0, market_time=None)
     Candle.objects.all().delete()
     return made
@@ -50,7 +54,7 @@ def test_the_seeded_market_goes_on_where_it_stopped() -> None:
 
 def test_after_a_night_off_it_catches_up_with_the_last_candles_only() -> None:
     stored = loop().store(now=cast.later(hours=9))
-    assert stored == feeds.CATCH_UP_BARS * 4
+    assert stored == sources.CATCH_UP_BARS * 4
 
 
 def test_looking_twice_at_the_same_moment_stores_nothing_twice() -> None:
@@ -62,12 +66,12 @@ def test_looking_twice_at_the_same_moment_stores_nothing_twice() -> None:
 def test_a_replay_begins_with_history_and_keeps_its_place(tmp_path: Path) -> None:
     candles = replay(tmp_path, bars=200, speed=1000)
     serving = loop(candles)
-    assert serving.store(now=db.now()) == feeds.WARM_UP_BARS
+    assert serving.store(now=db.now()) == sources.WARM_UP_BARS
     feed = Feed.objects.get()
-    assert feed.read == feeds.WARM_UP_BARS
+    assert feed.read == sources.WARM_UP_BARS
     # another process goes on from there
-    again = feeds.Replay(tmp_path / "candles.csv", market="SOL/USDC", speed=1)
-    assert again.due(feed, now=db.now()) == ([], False)
+    again = of_file(tmp_path / "candles.csv", speed=1)
+    assert again.news(feed, now=db.now()) == feeds.News(read=sources.WARM_UP_BARS)
 
 
 def test_at_the_end_of_a_replay_entries_stop_and_positions_are_closed(tmp_path: Path) -> None:
@@ -86,7 +90,7 @@ def test_at_the_end_of_a_replay_entries_stop_and_positions_are_closed(tmp_path: 
 
 def test_another_source_is_refused_for_a_company_that_has_one(tmp_path: Path) -> None:
     with pytest.raises(feeds.FeedChanged, match="TRADECO_HOME"):
-        feeds.require_same(feeds.Replay(csv_of(tmp_path, 50), market="SOL/USDC", speed=1), Feed.objects.get())
+        feeds.require_same(of_file(csv_of(tmp_path, 50), speed=1), Feed.objects.get())
 
 
 def test_a_market_process_that_lost_its_lease_writes_nothing() -> None:

@@ -18,8 +18,10 @@ from dashboard.models import IdempotencyKey
 from missions import heartbeat, policies, proposals
 from tests import cast, other_database
 from tradeco.common import db, events, pulses
-from trading import stops
-from trading.models import LedgerEntry, Order, Position, Signal
+from tradeco.common.models import Breaker
+from trading import findings, money, portfolio, stops
+from trading.models import Agreement, Finding, LedgerEntry, Order, Position, Signal
+from trading.vocabulary import FindingKind
 
 APPS = ["dashboard", "roundtable", "trading", "missions", "agents", "common"]  # back: who depends goes first
 
@@ -78,6 +80,18 @@ def _decide_and_remember() -> None:
     assert {proposal.status for proposal in waiting} == {"pending"}
     proposals.approve(proposal_id=waiting[0].pk, approver=people[1], reason="fine", now=db.now())
     pulses.beat("worker", now=db.now())
+    Breaker.objects.create(name="rpc_1")
+    findings.found(
+        wallet=portfolio.wallet(),
+        kind=FindingKind.BALANCE_DRIFT,
+        key=money.USDC,
+        what="for a test",
+        evidence={},
+        now=db.now(),
+    )
+    Agreement.objects.create(
+        finding=Finding.objects.get(), verb="book", person=people[0], reason="for a test", at=db.now()
+    )
     events.number_new()
     Memory.objects.create(
         agent_id="scout", type="lesson", text="Stops hold.", confidence="0.6", cause="outcome:1", created_at=db.now()

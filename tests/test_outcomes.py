@@ -16,8 +16,7 @@ from tests.race.handlers import Scripted
 from tradeco.common import db
 from tradeco.common.errors import DomainError, NotFound
 from tradeco.common.models import Event
-from trading.models import Account, Attempt, Order, PaperExecution
-from trading.venues.base import Executed, Quote, Receipt, Unknown
+from trading.models import Account, Order
 
 pytestmark = pytest.mark.usefixtures("company")
 
@@ -83,13 +82,14 @@ def test_success_keeps_the_result_books_and_ends_the_mission(scripted: Callable[
     ]
 
 
-def test_a_booking_that_fails_leaves_the_step_as_it_was(scripted: Callable[..., Step]) -> None:
+def test_a_booking_that_fails_leaves_nothing_of_the_ending_and_the_step_is_tried_again(
+    scripted: Callable[..., Step],
+) -> None:
     step = scripted(lambda claim: Succeeded(book=lambda: 1 / 0))
-    with pytest.raises(ZeroDivisionError):
-        visit()
+    assert visit() == "retry"
     step.refresh_from_db()
-    assert (step.status, step.finished_at) == ("executing", None)
-    assert kinds_of(step) == ["step.claimed"]
+    assert (step.status, step.finished_at, step.code) == ("queued", None, "handler_error")
+    assert kinds_of(step) == ["step.claimed", "step.retried"]
 
 
 # --- refused --------------------------------------------------------------------------------------
@@ -226,61 +226,6 @@ def test_trouble_after_something_may_have_been_sent_is_looked_at_again_then_a_pe
     assert (step.status, step.attempts) == ("needs_reconciliation", 3)
     assert Scripted.doubted == [step.pk]
     assert Scripted.released == []
-
-
-class Silent:
-    """A venue that takes everything and answers nothing."""
-
-    def quote(self, *, market: Any, side: str, amount_in: int, slippage_bps: int) -> Quote:
-        return Quote(
-            market=market.name, side=side, amount_in=amount_in, amount_out=1, least_out=1, fee_quote=0, price="1"
-        )
-
-    def submit(self, *, reference: str, quote: Quote) -> Receipt:
-        return Unknown("no answer")
-
-
-class Broken(Silent):
-    def submit(self, *, reference: str, quote: Quote) -> Receipt:
-        raise ConnectionResetError
-
-
-class Forgetful(Silent):
-    """Answers the third time that it is asked."""
-
-    asked: list[str] = []
-
-    def submit(self, *, reference: str, quote: Quote) -> Receipt:
-        self.asked.append(reference)
-        if len(self.asked) < 3:
-            return Unknown("no answer")
-        return Executed(amount_in=quote.amount_in, amount_out=1_000_000_000, fee_quote=0, price=Decimal(150))
-
-
-@pytest.mark.parametrize(("venue", "visits", "code"), [(Silent, 10, "venue_silent"), (Broken, 5, "handler_error")])
-def test_an_order_whose_fate_is_unknown_is_put_before_a_person_and_stays_reserved(
-    settings: Any, venue: type, visits: int, code: str
-) -> None:
-    settings.VENUE = f"{__name__}.{venue.__name__}"
-    cast.submit(cast.buy(size_usd="100.00"))
-    said = [visit() for _ in range(visits)]
-    assert said == ["park"] * (visits - 1) + ["indoubt"]
-    order, attempt = Order.objects.get(), Attempt.objects.get()
-    assert (order.status, order.code, attempt.status, attempt.sends) == ("in_doubt", code, "in_doubt", visits)
-    assert Event.objects.filter(kind="order.in_doubt").count() == 1
-    assert Account.objects.get(kind="wallet", asset__symbol="USDC").reserved == 100_000_000
-    refused = cast.submit(cast.buy())
-    assert (refused.status, refused.code) == ("rejected", "order_in_doubt")
-
-
-def test_an_order_is_sent_again_under_the_same_reference_only(settings: Any) -> None:
-    settings.VENUE = f"{__name__}.Forgetful"
-    Forgetful.asked = []
-    cast.submit(cast.buy(size_usd="100.00"))
-    assert [visit(), visit(), visit()] == ["park", "park", "succeeded"]
-    assert Forgetful.asked == [Attempt.objects.get().reference] * 3
-    assert not PaperExecution.objects.exists()
-    assert Order.objects.get().status == "filled"
 
 
 # --- cancelling -----------------------------------------------------------------------------------

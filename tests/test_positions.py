@@ -34,7 +34,7 @@ def test_whatever_is_bought_and_sold_the_parts_add_up(
     order = _order()
     for quantity, paid, fee in fills:
         fill = Executed(amount_in=paid, amount_out=quantity, fee_quote=fee, price=Decimal(1))
-        position = positions.buy(order, fill, policy=policy, now=now, market_at=now)
+        position = positions.buy(order, positions.Costs(fill), policy=policy, now=now, market_at=now)
     paid_in_all = sum(paid for _, paid, _ in fills)
     assert (position.cost, position.bought) == (paid_in_all, paid_in_all)
     order.position = position
@@ -44,7 +44,7 @@ def test_whatever_is_bought_and_sold_the_parts_add_up(
     for part in (first, total - first):
         if part:
             fill = Executed(amount_in=part, amount_out=proceeds, fee_quote=0, price=Decimal(1))
-            position, _ = positions.sell(order, fill, now=now, market_at=now)
+            position, _, _ = positions.sell(order, positions.Costs(fill), now=now, market_at=now)
             received += proceeds
     assert (position.quantity, position.cost, position.status) == (0, 0, "closed")
     assert position.realized == received - paid_in_all
@@ -164,3 +164,13 @@ def test_nothing_is_sold_twice_when_two_want_to_close() -> None:
     assert (second.status, second.code) == ("rejected", "nothing_to_sell")
     cast.work()
     assert Account.objects.get(kind="wallet", asset__symbol="SOL").balance == 0
+
+
+def test_a_position_is_sold_once_however_much_of_its_asset_the_wallet_holds_for_fees() -> None:
+    position = cast.bought("SOL/USDC")
+    cast.give_sol(10**9)
+    assert cast.submit(cast.close(position.pk)).status == "approved"
+    again = cast.submit(cast.close(position.pk))
+    assert (again.status, again.code) == ("rejected", "nothing_to_sell")
+    cast.work()
+    assert (Order.objects.get(side="sell").status, Position.objects.get().status) == ("filled", "closed")

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from django.conf import settings
 
 from missions import policies
 from missions.gates import Case
@@ -149,7 +150,7 @@ def test_sizes_from_the_human_threshold_on_wait_for_people() -> None:
 def test_every_verdict_keeps_the_facts_it_judged_by() -> None:
     proposal = cast.submit(cast.buy())
     gates = Verdict.objects.filter(proposal=proposal, stage="approval")
-    assert gates.count() == 15
+    assert gates.count() == len(settings.GATES)
     exposure = gates.get(gate="exposure_is_within_limits")
     assert exposure.facts["portfolio"]["equity_usd"].startswith("10000")
     assert exposure.facts["trade"]["value_usd"].startswith("20")

@@ -50,6 +50,12 @@ def _secret_key() -> str:
     return path.read_text()
 
 
+def _kept_port(name: str) -> int:
+    """The port that `up` chose for a server of its own, so that commands typed elsewhere find it; 0 before."""
+    path = TRADECO_HOME / "run" / f"{name}-port"
+    return int(path.read_text()) if path.exists() else 0
+
+
 SECRET_KEY = _secret_key()
 ALLOWED_HOSTS = env.list("TRADECO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", HOST])
 CSRF_TRUSTED_ORIGINS = env.list("TRADECO_TRUSTED_ORIGINS", default=[])
@@ -242,7 +248,27 @@ if SENTRY_DSN:
 
     sentry_sdk.init(dsn=SENTRY_DSN, send_default_pii=False, include_local_variables=False)
 
+# --- where it trades ------------------------------------------------------------------------------
+NETWORK = env.str("TRADECO_NETWORK", default="sandbox")
+"""sandbox: a Solana chain of its own with play money. mainnet: real money. paper: no chain, for tests and trials."""
+SANDBOX_PORT = env.int("TRADECO_SANDBOX_PORT", default=0) or _kept_port("sandbox")
+_SANDBOX_URL = f"http://127.0.0.1:{SANDBOX_PORT}"
+_ON_SANDBOX = NETWORK == "sandbox"
+RPC_URLS = env.list("TRADECO_RPC_URLS", default=[_SANDBOX_URL] if _ON_SANDBOX else [])
+"""Solana nodes: one, or better two of different makers. Each is asked what became of a trade, and all must agree."""
+JUPITER_URL = env.str("TRADECO_JUPITER_URL", default=_SANDBOX_URL if _ON_SANDBOX else "https://api.jup.ag")
+JUPITER_KEY = env.str("TRADECO_JUPITER_KEY", default="")
+JUPITER_API = env.str("TRADECO_JUPITER_API", default="v2")
+CANDLES_URL = _SANDBOX_URL
+SIGNER_SPEND_CAP = env.str("TRADECO_SIGNER_SPEND_CAP", default="1000000" if _ON_SANDBOX else "500")
+"""USDC that the signer itself lets buys spend in a UTC day, whatever anybody else says."""
+SIGNER_SIGNATURES = env.int("TRADECO_SIGNER_SIGNATURES", default=5_000 if _ON_SANDBOX else 100)
+PRIORITY_FEE_MOST = env.int("TRADECO_PRIORITY_FEE_MOST", default=100_000)
+"""Lamports that a transaction may pay to be taken sooner."""
+
 # --- the market -----------------------------------------------------------------------------------
+MARKETS = env.list("TRADECO_MARKETS", default=["SOL/USDC", "JUP/USDC", "BONK/USDC", "WIF/USDC"])
+"""What is traded on mainnet; the sandbox's seed or CSV names its own."""
 MARKET_SEED = env.int("TRADECO_SEED", default=7)
 MARKET_CSV = env.str("TRADECO_MARKET_CSV", default="")
 MARKET_NAME = env.str("TRADECO_MARKET", default="SOL/USDC")
@@ -269,7 +295,7 @@ Q_CLUSTER = {  # design notes in docs/decisions: each figure avoids a measured t
     "label": "Doorbell",
     "log_level": "WARNING",
 }
-UP_PROCESSES = {
+UP_PROCESSES: dict[str, dict[str, Any]] = {
     "web": {
         "argv": [
             *(sys.executable, "-m", "daphne", "--verbosity", "0"),
@@ -282,10 +308,34 @@ UP_PROCESSES = {
     "worker": {"argv": [sys.executable, "manage.py", "qcluster"], "stop_seconds": 8},
     "market": {"argv": [sys.executable, "manage.py", "market"], "stop_seconds": 6},
 }
+if NETWORK != "paper":
+    UP_PROCESSES = {
+        "signer": {
+            "argv": [sys.executable, "manage.py", "signer", "--network", NETWORK],
+            "env": {"TRADECO_WALLET_PASSPHRASE_FILE": str(TRADECO_HOME / "wallet" / "sandbox.passphrase")}
+            if _ON_SANDBOX
+            else {},
+            "stop_seconds": 4,
+            "secrets": ["TRADECO_WALLET_PASSPHRASE", "TRADECO_WALLET_PASSPHRASE_FILE"],
+        },
+        **UP_PROCESSES,
+    }
+UP_PORTS: dict[str, str] = {}
+if _ON_SANDBOX:
+    UP_PROCESSES = {
+        "sandbox": {
+            "argv": [sys.executable, "manage.py", "sandbox", *env.str("TRADECO_SANDBOX_OPTIONS", default="").split()],
+            "stop_seconds": 6,
+        },
+        **UP_PROCESSES,
+    }
+    UP_PORTS = {"TRADECO_SANDBOX_PORT": "sandbox"}
+"""Servers of ours whose port `up` chooses: the variable that tells it to children, and the name it is kept by."""
 WATCHDOGS = {"worker": "missions.watch.worker_must_be_replaced"}
 BOOTSTRAP = [  # in order; each may run again and changes nothing that stands
     "agents.opening.hire",
     "missions.opening.open_company",
+    *(["trading.opening.make_demo_wallet"] if _ON_SANDBOX else []),
     "trading.opening.open_books",
     "dashboard.opening.admit",
 ]
@@ -309,6 +359,9 @@ GATES = [
     "missions.gates.caps_are_left",
     "trading.gates.market_is_known_and_open",
     "trading.gates.nothing_is_in_doubt",
+    "trading.gates.books_agree_with_the_chain",
+    "trading.gates.fees_can_be_paid",
+    "trading.gates.token_is_safe",
     "trading.gates.price_is_fresh",
     "trading.gates.slippage_is_bounded",
     "trading.gates.there_is_something_to_sell",
@@ -325,6 +378,9 @@ FACTS = {
     "market": "trading.facts.market",
     "trade": "trading.facts.trade",
     "portfolio": "trading.facts.portfolio",
+    "reconciliation": "trading.facts.reconciliation",
+    "reserve": "trading.facts.reserve",
+    "token": "trading.facts.token",  # a path  # nosec B105
     "signals": "trading.facts.signals",
     "worth": "trading.facts.worth",
 }
@@ -338,11 +394,17 @@ ADMIN_PANELS = {  # what upper apps add to the pages of missions
     "missions.mission": ["trading.admin_panels.orders_of_mission"],
     "missions.step": ["trading.admin_panels.order_of_step"],
 }
-VENUE = "trading.venues.paper.PaperVenue"
+VENUE = "trading.venues.paper.PaperVenue" if NETWORK == "paper" else "trading.network.venue"
+FEED = {
+    "paper": "trading.feeds.computed",
+    "sandbox": "trading.feeds.served",
+    "mainnet": "trading.feeds.polled",
+}.get(NETWORK, "")
 REACTIVE_TRIGGERS = "trading.ideas.respond"
 HEARTBEAT = [  # (phase, what it runs, budget in ms, upper bound of rows it may touch)
     ("triggers", "missions.triggers.run", 4000, 20),
     ("rescue", "missions.rescue.run", 2000, 100),
+    ("reconcile", "trading.reconciliation.run", 3000, 100),
     ("marks_and_stops", "trading.stops.run", 2000, 100),
     ("equity", "trading.portfolio.snapshot", 1000, 1),
     ("expire", "missions.proposals.expire", 1000, 200),

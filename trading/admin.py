@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from missions.models import Step
 from tradeco.common import admin_show as show
 from tradeco.common.admin_base import ReadOnlyAdmin, ReadOnlyInline, Rows
-from trading import admin_market, money, positions
+from trading import admin_findings, admin_market, money, positions
 from trading.models import (
     Account,
     Attempt,
@@ -19,13 +19,15 @@ from trading.models import (
     Fill,
     LedgerEntry,
     LedgerTransaction,
+    Lot,
+    LotSale,
     Order,
     PaperExecution,
     Position,
     Wallet,
 )
 
-__all__ = ["admin_market"]  # registered by being imported
+__all__ = ["admin_findings", "admin_market"]  # registered by being imported
 
 # --- the books ------------------------------------------------------------------------------------
 
@@ -125,7 +127,7 @@ class FillInline(ReadOnlyInline):
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(admin_findings.AsksNodes, ReadOnlyAdmin):
     list_display = (
         "number",
         "status_shown",
@@ -151,6 +153,8 @@ class OrderAdmin(ReadOnlyAdmin):
         ("created_at", "ended_at"),
     )
     inlines = (AttemptInline, FillInline)
+    acts = admin_findings.ORDER_ACTS
+    panels = (admin_findings.evidence,)
 
     status_shown = show.state_of()
     agent_key = show.key_of("agent")
@@ -222,6 +226,57 @@ class PaperExecutionAdmin(ReadOnlyAdmin):
     @admin.display(description="price", ordering="price")
     def price_shown(self, execution: PaperExecution) -> str:
         return show.price(execution.price)
+
+
+# --- lots -----------------------------------------------------------------------------------------
+
+
+@admin.register(Lot)
+class LotAdmin(ReadOnlyAdmin):
+    list_display = ("number", "asset", "quantity_shown", "left", "cost_shown")
+    list_filter = ("asset",)
+    search_fields = ("fill__attempt__reference__exact",)
+    list_select_related = ("asset", "fill")
+    ordering = ("-id",)
+
+    @admin.display(description="lot", ordering="id")
+    def number(self, lot: Lot) -> str:
+        return f"#{lot.pk}"
+
+    @admin.display(description="bought", ordering="quantity")
+    def quantity_shown(self, lot: Lot) -> str:
+        return f"{money.units(lot.quantity, lot.asset.decimals).normalize():f}"
+
+    @admin.display(description="left", ordering="remaining")
+    def left(self, lot: Lot) -> str:
+        return f"{money.units(lot.remaining, lot.asset.decimals).normalize():f}"
+
+    @admin.display(description="cost", ordering="cost")
+    def cost_shown(self, lot: Lot) -> str:
+        return show.usd(money.usd(lot.cost))
+
+
+@admin.register(LotSale)
+class LotSaleAdmin(ReadOnlyAdmin):
+    list_display = ("number", "lot_number", "quantity", "cost_shown", "proceeds_shown")
+    search_fields = ("fill__attempt__reference__exact",)
+    ordering = ("-id",)
+
+    @admin.display(description="sale", ordering="id")
+    def number(self, sale: LotSale) -> str:
+        return f"#{sale.pk}"
+
+    @admin.display(description="lot", ordering="lot")
+    def lot_number(self, sale: LotSale) -> str:
+        return f"#{sale.lot_id}" if sale.lot_id else "cost unknown"
+
+    @admin.display(description="cost", ordering="cost")
+    def cost_shown(self, sale: LotSale) -> str:
+        return show.usd(money.usd(sale.cost))
+
+    @admin.display(description="proceeds", ordering="proceeds")
+    def proceeds_shown(self, sale: LotSale) -> str:
+        return show.usd(money.usd(sale.proceeds))
 
 
 # --- positions and equity -------------------------------------------------------------------------

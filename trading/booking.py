@@ -7,10 +7,12 @@ from typing import Any
 from missions.policy_keys import Policy
 from tradeco.common import crashpoints, db, events, states
 from tradeco.common.vocabulary import EventKind
-from trading import ledger, money, positions
+from trading import ledger, lots, money, positions
 from trading.ledger import Line
-from trading.models import Attempt, Fill, Order, Position
+from trading.models import Attempt, Fill, Market, Order, Position
+from trading.money import NATIVE, USDC
 from trading.portfolio import market_time
+from trading.positions import Costs
 from trading.venues.base import Executed
 from trading.vocabulary import AccountKind, AttemptStatus, LedgerKind, OrderStatus, PositionStatus, Side
 
@@ -19,34 +21,60 @@ def fill(order: Order, attempt: Attempt, executed: Executed, *, policy: Policy, 
     """Book what the venue did. The caller holds the step; accounts are locked first, then the position."""
     db.requires_transaction()
     market = order.market
-    ledger.lock(order.wallet, [market.base_id, market.quote_id])
+    ledger.lock(order.wallet, [market.base_id, market.quote_id, NATIVE])
+    network_quote = in_quote(executed.network_fee)
     market_at = market_time(now=now)
     ledger.free(wallet=order.wallet, asset=order.asset_in, amount=order.amount_in)
     ledger.book(
         reference=f"fill:{attempt.reference}",
         kind=LedgerKind.FILL,
         wallet=order.wallet,
-        lines=_lines(order, executed),
+        lines=[*_lines(order, executed), *_network_lines(executed.network_fee, executed.rent, network_quote)],
         now=now,
         market_at=market_at,
         memo=f"{order.side} {market.name}, order #{order.pk}",
     )
     crashpoints.reach("booking.entries_written")
-    position, realized = _position(order, executed, policy=policy, now=now, market_at=market_at)
-    Fill.objects.create(
+    costs = Costs(executed, network_quote=network_quote)
+    position, sold_cost, realized = _position(order, costs, policy=policy, now=now, market_at=market_at)
+    booked = Fill.objects.create(
         order=order,
         attempt=attempt,
         amount_in=executed.amount_in,
         amount_out=executed.amount_out,
         fee_quote=executed.fee_quote,
         price=executed.price,
+        network_fee=executed.network_fee,
+        rent=executed.rent,
+        network_fee_quote=network_quote,
+        cost_quote=sold_cost,
         realized_quote=realized,
         at=now,
         market_at=market_at,
     )
-    states.move(attempt, to=AttemptStatus.CONFIRMED, ended_at=now)
+    lots.book(booked)
+    final = AttemptStatus.FINALIZED if executed.final else AttemptStatus.CONFIRMED
+    states.move(attempt, to=final, ended_at=now, slot=executed.slot)
     states.move(order, to=OrderStatus.FILLED, ended_at=now, position_id=position.pk)
-    _tell(order, position, executed, realized, policy=policy, now=now)
+    _tell(order, position, costs, realized, policy=policy, now=now)
+
+
+def network_fee(order: Order, attempt: Attempt, *, lamports: int, now: datetime) -> None:
+    """Book what a transaction cost that did nothing else; once."""
+    db.requires_transaction()
+    if not lamports:
+        return
+    market = order.market
+    ledger.lock(order.wallet, [market.base_id, market.quote_id, NATIVE])
+    ledger.book(
+        reference=f"fee:{attempt.reference}",
+        kind=LedgerKind.FEE,
+        wallet=order.wallet,
+        lines=_network_lines(lamports, 0, in_quote(lamports)),
+        now=now,
+        market_at=market_time(now=now),
+        memo=f"failed {order.side} {market.name}, order #{order.pk}",
+    )
 
 
 def let_go(order: Order, *, to: OrderStatus, code: str, reason: str, now: datetime) -> None:
@@ -90,18 +118,42 @@ def _lines(order: Order, executed: Executed) -> list[Line]:
     ]
 
 
+def _network_lines(fee: int, rent: int, in_quote: int) -> list[Line]:
+    """Lamports that a transaction cost on top, paid out of the fee reserve.
+
+    The reserve is no part of equity, so its owner pays the fee for the trading side: in USD of the moment it counts as
+    capital paid in and spent on fees, which keeps fees inside realised P&L.
+    """
+    return [
+        (AccountKind.WALLET, NATIVE, -(fee + rent)),
+        (AccountKind.NETWORK, NATIVE, fee),
+        (AccountKind.RENT, NATIVE, rent),
+        (AccountKind.CAPITAL, USDC, -in_quote),
+        (AccountKind.FEES, USDC, in_quote),
+    ]
+
+
+def in_quote(lamports: int) -> int:
+    """Lamports in raw USDC at SOL's newest price, rounded up; 0 where SOL has no price here."""
+    market = Market.objects.select_related("base", "quote").filter(base=NATIVE, price__isnull=False).first()
+    if not lamports or market is None or market.price is None:
+        return 0
+    decimals = {"base_decimals": market.base.decimals, "quote_decimals": market.quote.decimals}
+    return money.value(lamports, price=market.price, **decimals) + 1
+
+
 def _position(
-    order: Order, executed: Executed, *, policy: Policy, now: datetime, market_at: datetime
-) -> tuple[Position, int | None]:
+    order: Order, costs: Costs, *, policy: Policy, now: datetime, market_at: datetime
+) -> tuple[Position, int | None, int | None]:
     if order.side == Side.BUY:
-        return positions.buy(order, executed, policy=policy, now=now, market_at=market_at), None
-    return positions.sell(order, executed, now=now, market_at=market_at)
+        return positions.buy(order, costs, policy=policy, now=now, market_at=market_at), None, None
+    return positions.sell(order, costs, now=now, market_at=market_at)
 
 
 def _tell(
     order: Order,
     position: Position,
-    executed: Executed,
+    costs: Costs,
     realized: int | None,
     *,
     policy: Policy,
@@ -111,9 +163,9 @@ def _tell(
     data: dict[str, Any] = {
         "market": order.market_id,
         "side": order.side,
-        "price": f"{executed.price:f}",
-        "value_usd": f"{money.usd(executed.amount_in if order.side == Side.BUY else executed.amount_out):.2f}",
-        "fee_usd": f"{money.usd(executed.fee_quote):.6f}",
+        "price": f"{costs.executed.price:f}",
+        "value_usd": f"{money.usd(costs.quote_moved(order.side)):.2f}",
+        "fee_usd": f"{money.usd(costs.fees):.6f}",
         "position": position.pk,
     }
     if realized is not None:

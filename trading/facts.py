@@ -11,9 +11,9 @@ from tradeco.common.errors import DomainError
 from trading import intents, money, positions
 from trading import portfolio as portfolios
 from trading.intents import Intent
-from trading.models import Market, Order, Position, Signal
+from trading.models import Finding, Market, Order, Position, Signal, Wallet
 from trading.models.order import LIVE_ORDER
-from trading.vocabulary import OrderStatus, PositionStatus, Side
+from trading.vocabulary import FindingKind, OrderStatus, PositionStatus, Side
 
 SIGNAL_BARS = 24  # older signals say nothing about now
 
@@ -73,6 +73,53 @@ def portfolio(case: Case, *, now: datetime) -> dict[str, Any]:
         "markets_in_use": sorted(in_use),
         "unpriced": found.unpriced,
     }
+
+
+def reconciliation(case: Case, *, now: datetime) -> dict[str, Any]:
+    """When books and chain were last compared, and what is open on this trade's assets. Paper has no chain."""
+    owner = Wallet.objects.filter(name=portfolios.WALLET).first()
+    if owner is None or not owner.address:
+        return {"needed": False}
+    params = _params(case)
+    found = intents.market_of(params) if params else None
+    mints = [found.base_id, found.quote_id] if found else []
+    findings = Finding.objects.filter(wallet=owner, settled_at=None)
+    age = None if owner.reconciled_at is None else (now - owner.reconciled_at).total_seconds()
+    return {
+        "needed": True,
+        "age_seconds": None if age is None else round(age, 1),
+        "drifting": list(findings.filter(kind=FindingKind.BALANCE_DRIFT, key__in=mints).values_list("key", flat=True)),
+        "strangers": findings.filter(kind=FindingKind.UNKNOWN_SIGNATURE).count(),
+    }
+
+
+def reserve(case: Case, *, now: datetime) -> dict[str, Any]:
+    """SOL for the network's fees: what the wallet holds beyond its positions. Paper pays none."""
+    if not _on_chain():
+        return {"needed": False}
+    return {"needed": True, "sol": str(money.units(portfolios.fee_reserve(), 9))}
+
+
+def token(case: Case, *, now: datetime) -> dict[str, Any]:
+    """What is known of the safety of the case's token, as it was last asked; stored, never asked over the network."""
+    params = _params(case)
+    found = intents.market_of(params) if params else None
+    if found is None:
+        return {"known": False}
+    base = found.base
+    return {
+        "known": base.checked_at is not None,
+        "needed": _on_chain(),
+        "verified": base.verified,
+        "mint_authority_disabled": base.mint_authority_disabled,
+        "freeze_authority_disabled": base.freeze_authority_disabled,
+        "liquidity_usd": None if base.liquidity_usd is None else str(base.liquidity_usd),
+        "age_seconds": None if base.checked_at is None else round((now - base.checked_at).total_seconds()),
+    }
+
+
+def _on_chain() -> bool:
+    return Wallet.objects.filter(name=portfolios.WALLET).exclude(address="").exists()
 
 
 def signals(case: Case, *, now: datetime) -> list[dict[str, Any]]:

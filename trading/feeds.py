@@ -1,26 +1,32 @@
-"""Where candles come from: the seeded path, or a CSV replayed at a speed. One of them a company, for its life.
+"""Where the company's prices come from, one source for its life: computed here, read from a sandbox, asked of Jupiter.
 
-Both answer the same question: which candles are due by now that aren't stored yet? Storing them is market's affair.
+All answer the same question: what is new that isn't stored yet? Storing it is market's affair. Which feed a deployment
+has is settings' (`FEED`); a feed that asks over the network may raise VenueUnavailable.
 """
 
-import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
 import structlog
+from django.conf import settings
 
 from tradeco.common.errors import DomainError
-from trading import csvfeed
-from trading.models import Feed, Market
-from trading.pricepath import DEMO_MARKETS, Bar, SeededPath
+from tradeco.common.wiring import load
+from trading import csvfeed, listing, network, sources
+from trading.models import Feed as FeedRow
+from trading.models import Market
+from trading.pricepath import EPOCH, Bar
+from trading.sources import PriceSource, Progress
+from trading.venues.prices import Candles, JupiterPrices
 
 log = structlog.get_logger(__name__)
 
-WARM_UP_BARS = 120  # history at the opening, so that signals can be computed at once
-CATCH_UP_BARS = 120  # after a longer rest the path goes on from here: nobody traded meanwhile
-SEEDED_BAR_SECONDS = 5
+POLL_SECONDS = 5.0  # between two questions for prices
+POLLED_BAR_SECONDS = 60
 
 
 class FeedChanged(DomainError):
@@ -28,53 +34,105 @@ class FeedChanged(DomainError):
     title = "This company's prices come from another source"
 
 
-class Candles(Protocol):
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is new: complete candles, oldest first; newest prices apart from them; the place reached; the end."""
+
+    bars: list[Bar] = field(default_factory=list)
+    marks: Mapping[str, Decimal] = field(default_factory=dict)
+    read: int = 0
+    ended: bool = False
+
+
+class Feed(Protocol):
     source: str
     bar_seconds: int
     markets: list[str]
 
-    def due(self, feed: Feed, *, now: datetime) -> tuple[list[Bar], bool]:
-        """The candles that are due, oldest first, and whether they are the last ones."""
+    def news(self, row: FeedRow, *, now: datetime) -> News: ...
 
 
-class Seeded:
-    """Generated from a seed, running with the clock on the wall. Demo prices: they say so by their source."""
+class Computed:
+    """A source that this process computes itself: the seeded path with the clock on the wall, or a file's replay."""
 
-    def __init__(self, seed: int) -> None:
-        self.path = SeededPath(seed, bar_seconds=SEEDED_BAR_SECONDS)
-        self.source = f"seeded:{seed}"
-        self.bar_seconds = SEEDED_BAR_SECONDS
-        self.markets = [market.name for market in DEMO_MARKETS]
+    def __init__(self, source: PriceSource) -> None:
+        self._source = source
+        self.source = source.name
+        self.bar_seconds = source.bar_seconds
+        self.markets = source.markets
 
-    def due(self, feed: Feed, *, now: datetime) -> tuple[list[Bar], bool]:
-        closes = _last_closes(self.bar_seconds)
-        if len(closes) < len(self.markets):
-            history = self.path.history(until=now, bars=WARM_UP_BARS)
-            return sorted((bar for bars in history.values() for bar in bars), key=_by_time), False
-        found: list[Bar] = []
-        for market, (start, close) in closes.items():
-            found += self._after(market, start, close, now=now)
-        return sorted(found, key=_by_time), False
-
-    def _after(self, market: str, start: datetime, close: Decimal, *, now: datetime) -> list[Bar]:
-        """The complete candles of a market since its last; at most CATCH_UP_BARS."""
-        step = timedelta(seconds=self.bar_seconds)
-        first = max(start + step, self.path.align(now) - step * CATCH_UP_BARS)
-        count = (self.path.align(now) - first) // step
-        return list(self.path.follow(market=market, start=first, previous_close=close, bars=max(0, count)))
+    def news(self, row: FeedRow, *, now: datetime) -> News:
+        bars, ended = self._source.due(Progress(read=row.read, newest=_newest(self.bar_seconds)), now=now)
+        return News(bars=bars, read=row.read + len(bars), ended=ended)
 
 
-class Replay:
-    """The candles of a file, `speed` of them a second. The place reached is kept, so a restart goes on from it."""
+class Served:
+    """The candles of a sandbox, numbered through: what comes after the last number stored."""
 
-    def __init__(self, path: Path, *, market: str, speed: float) -> None:
+    def __init__(self, declared: Feed, client: Candles) -> None:
+        self.source = declared.source
+        self.bar_seconds = declared.bar_seconds
+        self.markets = declared.markets
+        self._client = client
+
+    def news(self, row: FeedRow, *, now: datetime) -> News:
+        page = self._client.page(after=row.read)
+        if page.source != self.source:
+            raise FeedChanged(f"The sandbox serves {page.source}, but the settings ask for {self.source}.")
+        read = page.candles[-1].number if page.candles else row.read
+        return News(bars=[each.bar for each in page.candles], read=read, ended=page.ended and not page.candles)
+
+
+class Polled:
+    """Jupiter's prices, asked every POLL_SECONDS and joined to candles of POLLED_BAR_SECONDS. Volumes are unknown.
+
+    A candle under way when the process ends is lost: a shorter one would be a wrong one.
+    """
+
+    bar_seconds = POLLED_BAR_SECONDS
+
+    def __init__(self, markets: list[str], client: JupiterPrices) -> None:
+        self.source = "jupiter:price-v3"
+        self.markets = markets
+        self._client = client
+        self._mints = {name: listing.mint_of(name.split("/")[0]) for name in markets}
+        self._asked: datetime | None = None
+        self._begun: dict[str, Bar] = {}
+        self._whole: set[str] = set()  # markets whose candle under way was seen from its beginning
+
+    def news(self, row: FeedRow, *, now: datetime) -> News:
+        if self._asked is not None and now - self._asked < timedelta(seconds=POLL_SECONDS):
+            return News(read=row.read)
+        self._asked = now
+        found = self._client.usd(list(self._mints.values()))
+        marks = {name: found[mint].usd for name, mint in self._mints.items() if mint in found}
+        bars = [bar for name, price in marks.items() for bar in self._join(name, price, now=now)]
+        return News(bars=bars, marks=marks, read=row.read + len(bars))
+
+    def _join(self, market: str, price: Decimal, *, now: datetime) -> list[Bar]:
+        """Take a price into the market's candle; the candle before, where this one begins another."""
+        seconds = timedelta(seconds=POLLED_BAR_SECONDS)
+        start = EPOCH + (now - EPOCH) // seconds * seconds
+        under_way = self._begun.get(market)
+        if under_way is not None and under_way.start == start:
+            self._begun[market] = _stretched(under_way, price)
+            return []
+        done = [under_way] if under_way is not None and market in self._whole else []
+        if under_way is not None:
+            self._whole.add(market)
+        self._begun[market] = Bar(market, start, POLLED_BAR_SECONDS, price, price, price, price, Decimal(0))
+        return done
+
+
+def computed() -> Feed:
+    """The source that TRADECO_SEED or TRADECO_MARKET_CSV name.
+
+    Raises:
+        UnusableCsv: the file has no usable candle.
+    """
+    if settings.MARKET_CSV:
+        path, market = Path(settings.MARKET_CSV).expanduser(), settings.MARKET_NAME.upper()
         file = csvfeed.read(path, market=market)
-        self.bars = file.bars
-        self.source = f"csv:{path.name}:{len(file.bars)}"
-        self.bar_seconds = file.bar_seconds
-        self.markets = [market]
-        self.speed = speed
-        self._begun: tuple[float, int] | None = None
         for bad in file.bad_rows[:20]:
             log.warning("A row of the CSV was skipped.", action="csv_row_skipped", line=bad.line, why=bad.reason)
         log.info(
@@ -85,48 +143,63 @@ class Replay:
             format=file.format,
             bar_seconds=file.bar_seconds,
         )
-
-    def due(self, feed: Feed, *, now: datetime) -> tuple[list[Bar], bool]:
-        if self._begun is None:
-            self._begun = time.monotonic(), max(feed.read, min(WARM_UP_BARS, len(self.bars)))
-        begun, first = self._begun
-        until = min(len(self.bars), first + int((time.monotonic() - begun) * self.speed))
-        return self.bars[feed.read : until], until == len(self.bars)
+        return Computed(sources.Replay(path, market=market, speed=settings.MARKET_SPEED))
+    return Computed(sources.seeded(settings.MARKET_SEED))
 
 
-def open_feed(*, seed: int, csv: str, market: str, speed: float) -> Candles:
-    """The feed that the settings ask for.
+def served() -> Feed:
+    """The sandbox's candles. What it must serve follows from the same settings as the sandbox's own."""
+    return Served(computed(), network.candles())
+
+
+def polled() -> Feed:
+    """Jupiter's prices of the markets in TRADECO_MARKETS."""
+    return Polled([name.upper() for name in settings.MARKETS], network.prices())
+
+
+def open_feed() -> Feed:
+    """The feed of this deployment; nothing is asked over the network yet.
 
     Raises:
-        UnusableCsv: the file has no usable candle.
+        UnusableCsv: the price file has no usable candle.
     """
-    if csv:
-        return Replay(Path(csv).expanduser(), market=market.upper(), speed=speed)
-    return Seeded(seed)
+    made: Feed = load(settings.FEED)()
+    return made
 
 
-def require_same(candles: Candles, feed: Feed) -> None:
+def require_same(feed: Feed, row: FeedRow) -> None:
     """Prices of two worlds don't mix in one company.
 
     Raises:
         FeedChanged: the company was opened with another source.
     """
-    if feed.source != candles.source:
+    if row.source != feed.source:
         raise FeedChanged(
-            f"This company trades on {feed.source}, but the settings ask for {candles.source}."
+            f"This company trades on {row.source}, but the settings ask for {feed.source}."
             " Start another company with its own folder: set TRADECO_HOME."
         )
 
 
-def _last_closes(bar_seconds: int) -> dict[str, tuple[datetime, Decimal]]:
-    """Start and close of each market's newest candle, from its price: no look at the candles needed."""
+def _newest(bar_seconds: int) -> dict[str, Bar]:
+    """Each market's newest candle, as far as its close says: no look at the candles needed."""
     length = timedelta(seconds=bar_seconds)
     return {
-        market.name: (market.price_at - length, market.price)
+        market.name: Bar(
+            market.name,
+            market.price_at - length,
+            bar_seconds,
+            open=market.price,
+            high=market.price,
+            low=market.price,
+            close=market.price,
+            volume=Decimal(0),
+        )
         for market in Market.objects.all()
         if market.price is not None and market.price_at is not None
     }
 
 
-def _by_time(bar: Bar) -> tuple[datetime, str]:
-    return bar.start, bar.market
+def _stretched(bar: Bar, price: Decimal) -> Bar:
+    return Bar(
+        bar.market, bar.start, bar.seconds, bar.open, max(bar.high, price), min(bar.low, price), price, bar.volume
+    )

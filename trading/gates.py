@@ -38,6 +38,48 @@ def nothing_is_in_doubt(case: Case, facts: Facts, policy: Policy, now: datetime)
     return None
 
 
+@_for_trades("reconciliation", "trade")
+def books_agree_with_the_chain(case: Case, facts: Facts, policy: Policy, now: datetime) -> Deny | None:
+    """Nothing is traded out of books that the chain contradicts; entries wait for a comparison of late."""
+    found = facts["reconciliation"]
+    if not found["needed"]:
+        return None
+    if found["drifting"]:
+        return Deny("books_differ", "The wallet holds another amount on chain than in the books; settle it first.")
+    if not _takes_risk(facts):
+        return None
+    if found["strangers"]:
+        return Deny("key_used_elsewhere", "Somebody else signed with the wallet's key; settle it first.")
+    if found["age_seconds"] is None or found["age_seconds"] > policy.reconciled_after_seconds:
+        return Deny("not_reconciled", "Books and chain weren't compared of late.")
+    return None
+
+
+@_for_trades("reserve", "trade")
+def fees_can_be_paid(case: Case, facts: Facts, policy: Policy, now: datetime) -> Deny | None:
+    found = facts["reserve"]
+    if not found["needed"] or not _takes_risk(facts) or Decimal(found["sol"]) >= policy.fee_reserve_sol:
+        return None
+    return Deny("fee_reserve_low", f"{found['sol']} SOL are left for fees; {policy.fee_reserve_sol} must stay.")
+
+
+@_for_trades("token", "trade")
+def token_is_safe(case: Case, facts: Facts, policy: Policy, now: datetime) -> Deny | None:
+    """A token that somebody can print or freeze, or that nobody can sell, isn't bought. Unknown isn't safe."""
+    found = facts["token"]
+    if not found.get("needed") or not _takes_risk(facts):
+        return None
+    if not found["known"]:
+        return Deny("token_unknown", "Nothing is known of this token yet.")
+    if policy.token_verified_only and not found["verified"]:
+        return Deny("token_unverified", "This token isn't verified.")
+    if not (found["mint_authority_disabled"] and found["freeze_authority_disabled"]):
+        return Deny("token_authority", "Somebody can make more of this token, or freeze it.")
+    if Decimal(found["liquidity_usd"] or 0) < policy.token_liquidity_min_usd:
+        return Deny("token_illiquid", f"Its liquidity is below {policy.token_liquidity_min_usd} USD.")
+    return None
+
+
 @_for_trades("market")
 def price_is_fresh(case: Case, facts: Facts, policy: Policy, now: datetime) -> Deny | None:
     market = facts["market"]

@@ -90,7 +90,8 @@ def _sell(position: Position, size_usd: Decimal | None) -> Intent:
     """Sell a value out of a position, or all of what isn't reserved for another sale."""
     market = position.market
     account = Account.objects.get(wallet=WALLET, kind=AccountKind.WALLET, asset=market.base)
-    unreserved = min(position.quantity, account.balance - account.reserved)
+    # of SOL the wallet holds more than the position, for fees: that is nothing to sell a second time
+    unreserved = min(position.quantity, account.balance) - account.reserved
     if unreserved <= 0:
         raise NothingToSell
     amount = unreserved

@@ -4,7 +4,7 @@ Every write is fenced by the lease, so a process that was paused and replaced ch
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,10 +17,12 @@ from missions.execution import worker_name
 from missions.policy_keys import Policy
 from tradeco.common import db, doorbell, events, leases, pulses
 from tradeco.common.leases import Held, LeaseLost
+from tradeco.common.outside import VenueUnavailable
 from tradeco.common.vocabulary import EventKind
-from trading import feeds, stops
-from trading.feeds import Candles
-from trading.models import Candle, Feed, Market
+from trading import feeds, reconciliation, safety, stocktaking, stops
+from trading.feeds import Feed, News
+from trading.models import Candle, Market
+from trading.models import Feed as FeedRow
 from trading.pricepath import Bar
 
 log = structlog.get_logger(__name__)
@@ -32,23 +34,21 @@ STANDBY_SECONDS = 1.0
 PRICES_EVERY_SECONDS = 5.0  # price events; pages need no more
 RING_APART_SECONDS = 3.0  # between two rings for the same beat
 SILENT_SECONDS = 20.0
+COMPARE_EVERY_SECONDS = 1.0  # at the start, until it succeeds
+TOKENS_EVERY_SECONDS = 30.0
+COMPLAIN_EVERY_SECONDS = 30.0  # while no prices arrive
 
 
 def run(*, stopping: Callable[[], bool]) -> None:
     """Until told to stop: take the lease or stand by, and tick. Survives a database that goes away."""
-    candles = feeds.open_feed(
-        seed=settings.MARKET_SEED,
-        csv=settings.MARKET_CSV,
-        market=settings.MARKET_NAME,
-        speed=settings.MARKET_SPEED,
-    )
+    feed = feeds.open_feed()
     while not stopping():
         try:
             held = leases.acquire(LEASE, holder=worker_name(), seconds=LEASE_SECONDS)
             if held is None:
                 time.sleep(STANDBY_SECONDS)
                 continue
-            _serve(Loop(candles, held), stopping=stopping)
+            _serve(Loop(feed, held), stopping=stopping)
         except LeaseLost:
             log.warning("Another market process took over.", action="market_lease_lost")
         except DatabaseError as exc:
@@ -69,10 +69,12 @@ def _serve(loop: "Loop", *, stopping: Callable[[], bool]) -> None:
 class Loop:
     """The active market process: what it did last, so that each duty comes at its own cadence."""
 
-    def __init__(self, candles: Candles, held: Held) -> None:
-        self.candles = candles
+    def __init__(self, feed: Feed, held: Held) -> None:
+        self.feed = feed
         self.held = held
         self._last: dict[str, datetime] = {}
+        self._began = db.now()
+        self._compared = False
 
     def open(self) -> None:
         """Make sure that the company's prices are ours to go on with.
@@ -83,13 +85,13 @@ class Loop:
         now = db.now()
         with db.transaction():
             leases.fence(self.held)
-            feed = Feed.objects.get()
-            feeds.require_same(self.candles, feed)
+            row = FeedRow.objects.get()
+            feeds.require_same(self.feed, row)
             events.emit(
                 kind=EventKind.MARKET_OPENED,
                 subject="market",
                 now=now,
-                data={"source": feed.source, "holder": self.held.holder},
+                data={"source": row.source, "holder": self.held.holder},
             )
 
     def tick(self, *, now: datetime) -> None:
@@ -99,6 +101,7 @@ class Loop:
         stored = self.store(now=now)
         if stored:
             stops.run(now=now, limit=100)
+        self._look_at_chain(now=now)
         if stored and self._due("prices", PRICES_EVERY_SECONDS - TICK_SECONDS, now=now):
             self._announce(now=now)
         if self._due("sweep", policy.sweep_seconds, now=now):
@@ -108,19 +111,24 @@ class Loop:
         self._metronome(policy, now=now)
 
     def store(self, *, now: datetime) -> int:
-        """Store the candles that are due and the prices that follow from them; how many."""
-        feed = Feed.objects.get()
-        if feed.ended_at is not None:
+        """Store the candles that are due and the newest prices; how many prices are new."""
+        row = FeedRow.objects.get()
+        if row.ended_at is not None:
             return 0
-        bars, last = self.candles.due(feed, now=now)
-        if not bars and not last:
+        try:
+            news = self.feed.news(row, now=now)
+        except VenueUnavailable as away:
+            if self._due("complaint", COMPLAIN_EVERY_SECONDS, now=now):
+                log.warning("No prices arrive.", action="prices_away", why=away.detail)
+            return 0
+        if not news.bars and not news.marks and not news.ended:
             return 0
         with db.transaction():
             leases.fence(self.held)
-            _write(bars, feed, now=now)
-            if last:
-                _end(feed, now=now)
-        return len(bars)
+            _write(news, row, now=now)
+            if news.ended:
+                _end(row, now=now)
+        return len(news.bars) + len(news.marks)
 
     def _announce(self, *, now: datetime) -> None:
         prices = Market.objects.values_list("name", "price")
@@ -132,6 +140,16 @@ class Loop:
                 now=now,
                 data={"prices_usd": {name: f"{price.normalize():f}" for name, price in prices if price}},
             )
+
+    def _look_at_chain(self, *, now: datetime) -> None:
+        """Compare books and chain until it succeeds once, which opens the books; afterwards each beat does."""
+        if settings.NETWORK == "paper":
+            return
+        if not self._compared and self._due("compare", COMPARE_EVERY_SECONDS, now=now):
+            reconciliation.run(now=now, limit=100)
+            self._compared = stocktaking.compared_since(self._began)
+        if self._due("tokens", TOKENS_EVERY_SECONDS, now=now):
+            safety.run(now=now, limit=20)
 
     def _metronome(self, policy: Policy, *, now: datetime) -> None:
         """django-q's scheduler can't tick as fast as a demo beats; so whoever looks each half second rings."""
@@ -163,22 +181,23 @@ def prune(*, now: datetime, limit: int, retention: timedelta) -> int:
     return deleted
 
 
-def _write(bars: Sequence[Bar], feed: Feed, *, now: datetime) -> None:
-    Candle.objects.bulk_create([_candle(bar, now=now) for bar in bars], ignore_conflicts=True)
-    newest: dict[str, Bar] = {bar.market: bar for bar in bars}
-    for name, bar in newest.items():
-        Market.objects.filter(pk=name).update(price=bar.close, price_at=_end_of(bar), received_at=now)
-    changes: dict[str, Any] = {"read": feed.read + len(bars)}
+def _write(news: News, row: FeedRow, *, now: datetime) -> None:
+    Candle.objects.bulk_create([_candle(bar, now=now) for bar in news.bars], ignore_conflicts=True)
+    newest = {bar.market: (bar.close, _end_of(bar)) for bar in news.bars}
+    newest |= {name: (price, now) for name, price in news.marks.items()}
+    for name, (price, at) in newest.items():
+        Market.objects.filter(pk=name).update(price=price, price_at=at, received_at=now)
+    changes: dict[str, Any] = {"read": news.read}
     if newest:
-        changes["market_time"] = max(_end_of(bar) for bar in newest.values())
-    Feed.objects.filter(pk=feed.pk).update(**changes)
+        changes["market_time"] = max(at for _, at in newest.values())
+    FeedRow.objects.filter(pk=row.pk).update(**changes)
 
 
-def _end(feed: Feed, *, now: datetime) -> None:
+def _end(row: FeedRow, *, now: datetime) -> None:
     """The file is at its end: no entries any more; stops close what is open."""
-    Feed.objects.filter(pk=feed.pk).update(ended_at=now)
+    FeedRow.objects.filter(pk=row.pk).update(ended_at=now)
     Market.objects.update(open=False)
-    events.emit(kind=EventKind.MARKET_ENDED, subject="market", now=now, data={"source": feed.source})
+    events.emit(kind=EventKind.MARKET_ENDED, subject="market", now=now, data={"source": row.source})
 
 
 def _candle(bar: Bar, *, now: datetime) -> Candle:

@@ -5,7 +5,11 @@ USDC counts as 1.00 USD: an assumption that pages state.
 
 from decimal import ROUND_DOWN, Decimal, localcontext
 
+USDC = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
 USDC_DECIMALS = 6
+NATIVE = "So11111111111111111111111111111111111111112"
+"""SOL by the mint of its wrapped form; amounts are lamports. What the network takes is paid in it."""
+LAMPORTS = 10**9  # a SOL
 
 
 def units(raw: int, decimals: int) -> Decimal:

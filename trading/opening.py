@@ -1,28 +1,28 @@
-"""Opening the books: assets, markets, the wallet with its accounts, opening cash as a ledger entry. Runs again
-without effect; refuses when the settings ask for other prices than the company was opened with.
+"""Opening the books: assets, markets, the wallet with its accounts. Runs again without effect, and needs no network.
+
+Paper money is an opening entry of the policy's amount; what a wallet on chain holds is booked by `reconciliation`, from
+the chain itself. Refuses where the settings ask for another network, other prices or another wallet than before.
 """
 
+import secrets
+
 from django.conf import settings
+from pydantic import SecretStr
 
 from missions import policies
 from tradeco.common import db
 from tradeco.common.errors import DomainError
-from trading import feeds, ledger, money
-from trading.feeds import Candles
-from trading.models import Account, Asset, Feed, LedgerTransaction, Market, Wallet
+from trading import feeds, ledger, listing, money, network
+from trading.feeds import Feed
+from trading.models import Account, Asset, LedgerTransaction, Market, Wallet
+from trading.models import Feed as FeedRow
+from trading.money import USDC
 from trading.portfolio import WALLET
+from trading.signer import keyfile
 from trading.vocabulary import AccountKind, LedgerKind
 
-USDC = "EPjFWdd5AufqSSqeM2qN1xzybapC8wEGGkZwyTDt1v"
-KNOWN = {  # symbol: mint, decimals
-    "USDC": (USDC, 6),
-    "SOL": ("So11111111111111111111111111111111111111112", 9),
-    "JUP": ("JUPyiwrYJFskUPiHa7hkeR8VUtAeFoSYbKedZNsDvCN", 6),
-    "BONK": ("DezXAZ8z7PnrnRJjz3wXBoRgixCa6xjnB7YaB1pPB263", 5),
-    "WIF": ("EKpQGSJtjMFqKZ9KQanSqYXRcF8fBopzLHYxdM65zcjm", 6),
-}
-UNKNOWN_DECIMALS = 9  # of a token that only a price file names
 OPENING = "opening"
+PAPER = "paper"
 
 
 class QuoteNotUsdc(DomainError):
@@ -30,58 +30,106 @@ class QuoteNotUsdc(DomainError):
     title = "Markets are quoted in USDC"
 
 
+class NetworkChanged(DomainError):
+    code = "network_changed"
+    title = "This company trades somewhere else"
+
+
+class WalletMissing(DomainError):
+    code = "wallet_missing"
+    title = "There is no wallet to trade with"
+
+
 def open_books() -> None:
     """Make what is missing.
 
     Raises:
+        NetworkChanged: the company's wallet is on another network, or another one than the key file's.
+        WalletMissing: no key was made for this network yet.
         FeedChanged: the company's prices come from another source than the settings name.
         UnusableCsv: the price file has no usable candle.
-        QuoteNotUsdc: TRADECO_MARKET is quoted in something else.
+        QuoteNotUsdc: a market is quoted in something else.
     """
-    candles = feeds.open_feed(
-        seed=settings.MARKET_SEED,
-        csv=settings.MARKET_CSV,
-        market=settings.MARKET_NAME,
-        speed=settings.MARKET_SPEED,
-    )
-    now = db.now()
+    feed = feeds.open_feed()
+    address = _address()
     with db.transaction():
-        feed, _ = Feed.objects.get_or_create(
-            id=1, defaults={"source": candles.source, "bar_seconds": candles.bar_seconds}
+        row, _ = FeedRow.objects.get_or_create(id=1, defaults={"source": feed.source, "bar_seconds": feed.bar_seconds})
+        wallet, _ = Wallet.objects.get_or_create(
+            name=WALLET, defaults={"network": settings.NETWORK, "address": address}
         )
-        feeds.require_same(candles, feed)
-        _list_markets(candles)
-        wallet, _ = Wallet.objects.get_or_create(name=WALLET)
+        _require_same_wallet(wallet, address)
+        feeds.require_same(feed, row)
+        _list_markets(feed)
         _open_accounts(wallet)
-        _, policy = policies.current()
-        cash = money.raw(policy.starting_cash_usd, money.USDC_DECIMALS)
-        if cash and not LedgerTransaction.objects.filter(reference=OPENING).exists():
-            ledger.book(
-                reference=OPENING,
-                kind=LedgerKind.OPENING,
-                wallet=wallet,
-                lines=[(AccountKind.WALLET, USDC, cash), (AccountKind.CAPITAL, USDC, -cash)],
-                now=now,
-                market_at=None,
-                memo="Paper money to begin with",
-            )
+        if settings.NETWORK == PAPER:
+            _pay_in(wallet)
 
 
-def _list_markets(candles: Candles) -> None:
-    for name in candles.markets:
+def make_demo_wallet() -> None:
+    """A key for the sandbox's play money, with a passphrase kept beside it; never for a network with real money."""
+    passphrase, file = network.passphrase_file(), network.key_file()
+    if not passphrase.exists():
+        passphrase.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        passphrase.touch(mode=0o600)
+        passphrase.write_text(secrets.token_urlsafe(32))
+    if not file.exists():
+        keyfile.create(file, genesis=network.genesis(), passphrase=SecretStr(passphrase.read_text()))
+
+
+def _address() -> str:
+    if settings.NETWORK == PAPER:
+        return ""
+    if not network.key_file().exists():
+        raise WalletMissing(
+            f"There is no key at {network.key_file()}. Make one: manage.py wallet create --network {settings.NETWORK}"
+        )
+    return network.address()
+
+
+def _require_same_wallet(wallet: Wallet, address: str) -> None:
+    if wallet.network != settings.NETWORK:
+        raise NetworkChanged(
+            f"This company trades on {wallet.network}, but TRADECO_NETWORK is {settings.NETWORK}."
+            f" Set TRADECO_NETWORK={wallet.network}, or start another company with its own folder: set TRADECO_HOME."
+        )
+    if wallet.address != address:
+        raise NetworkChanged(
+            f"This company's wallet is {wallet.address}, but the key file is for {address}. Put the right key back."
+        )
+
+
+def _pay_in(wallet: Wallet) -> None:
+    _, policy = policies.current()
+    cash = money.raw(policy.starting_cash_usd, money.USDC_DECIMALS)
+    if cash and not LedgerTransaction.objects.filter(reference=OPENING).exists():
+        ledger.book(
+            reference=OPENING,
+            kind=LedgerKind.OPENING,
+            wallet=wallet,
+            lines=[(AccountKind.WALLET, USDC, cash), (AccountKind.CAPITAL, USDC, -cash)],
+            now=db.now(),
+            market_at=None,
+            memo="Paper money to begin with",
+        )
+
+
+def _list_markets(feed: Feed) -> None:
+    _list_asset("USDC")
+    _list_asset("SOL")  # what the network takes is paid in it
+    for name in feed.markets:
         base, quote = name.split("/")
         if quote != "USDC":
-            raise QuoteNotUsdc(f"TRADECO_MARKET is {name}; write it as {base}/USDC.")
-        for symbol in (quote, base):
-            mint, decimals = KNOWN.get(symbol, (f"demo:{symbol}", UNKNOWN_DECIMALS))
-            Asset.objects.get_or_create(mint=mint, defaults={"symbol": symbol, "decimals": decimals})
+            raise QuoteNotUsdc(f"{name} is quoted in {quote}; write it as {base}/USDC.")
         Market.objects.get_or_create(
-            name=name,
-            defaults={
-                "base": Asset.objects.get(symbol=base),
-                "quote": Asset.objects.get(symbol=quote),
-            },
+            name=name, defaults={"base": _list_asset(base), "quote": Asset.objects.get(mint=USDC)}
         )
+
+
+def _list_asset(symbol: str) -> Asset:
+    asset, _ = Asset.objects.get_or_create(
+        mint=listing.mint_of(symbol), defaults={"symbol": symbol, "decimals": listing.decimals_of(symbol)}
+    )
+    return asset
 
 
 def _open_accounts(wallet: Wallet) -> None:

@@ -111,6 +111,14 @@ def equity_series(*, limit: int) -> list[dict[str, Any]]:
     ]
 
 
+def fee_reserve() -> int:
+    """Lamports that pay the network: what the wallet holds beyond its positions. No part of equity."""
+    account = Account.objects.filter(wallet=WALLET, kind=AccountKind.WALLET, asset=money.NATIVE).first()
+    held = Position.objects.filter(wallet=WALLET, market__base=money.NATIVE, status=PositionStatus.OPEN)
+    positions_hold = held.aggregate(quantity=Sum("quantity"))["quantity"] or 0
+    return (account.balance if account else 0) - int(positions_hold)
+
+
 def market_time(*, now: datetime) -> datetime:
     """The feed's time; the wall's where the feed hasn't begun."""
     return Feed.objects.values_list("market_time", flat=True).first() or now

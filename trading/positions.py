@@ -12,7 +12,7 @@ from missions.policy_keys import Policy
 from trading import money
 from trading.models import Feed, Order, Position
 from trading.venues.base import Executed
-from trading.vocabulary import PositionStatus
+from trading.vocabulary import PositionStatus, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,32 @@ class PositionView:
     unrealized_pct: Decimal | None
     realized_pnl_usd: Decimal
     fees_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a fill moved, with the network's fee in raw quote beside it."""
+
+    executed: Executed
+    network_quote: int = 0
+
+    @property
+    def paid(self) -> int:
+        """Raw quote that a buy cost, fees inside."""
+        return self.executed.amount_in + self.network_quote
+
+    @property
+    def received(self) -> int:
+        """Raw quote that a sale brought, fees deducted."""
+        return self.executed.amount_out - self.network_quote
+
+    @property
+    def fees(self) -> int:
+        return self.executed.fee_quote + self.network_quote
+
+    def quote_moved(self, side: str) -> int:
+        """Raw quote that left or entered the wallet."""
+        return self.executed.amount_in if side == Side.BUY else self.executed.amount_out
 
 
 def view(position: Position) -> PositionView:
@@ -75,7 +101,7 @@ def entry_price(position: Position) -> Decimal | None:
     return money.usd(position.cost) / position.units(position.quantity)
 
 
-def buy(order: Order, executed: Executed, *, policy: Policy, now: datetime, market_at: datetime) -> Position:
+def buy(order: Order, costs: Costs, *, policy: Policy, now: datetime, market_at: datetime) -> Position:
     """Open the market's position, or enlarge the one that is open."""
     position = (
         Position.objects.select_for_update(of=("self",))
@@ -85,37 +111,36 @@ def buy(order: Order, executed: Executed, *, policy: Policy, now: datetime, mark
     )
     if position is None:
         position = _new(order, policy=policy, now=now, market_at=market_at)
-    position.quantity += executed.amount_out
-    position.cost += executed.amount_in
-    position.bought += executed.amount_in
-    position.fees += executed.fee_quote
+    position.quantity += costs.executed.amount_out
+    position.cost += costs.paid
+    position.bought += costs.paid
+    position.fees += costs.fees
     _place_exits(position)
     position.save()
     return position
 
 
-def sell(order: Order, executed: Executed, *, now: datetime, market_at: datetime) -> tuple[Position, int]:
-    """Take a sale out of its position; the position and the realised P&L in raw quote, fees inside."""
+def sell(order: Order, costs: Costs, *, now: datetime, market_at: datetime) -> tuple[Position, int, int]:
+    """Take a sale out of its position; the position, the cost of what was sold, and the realised P&L in raw quote."""
     assert order.position_id is not None, "a sale names its position"
     position = (
         Position.objects.select_for_update(of=("self",))
         .select_related("market__base", "market__quote")
         .get(pk=order.position_id)
     )
-    assert 0 < executed.amount_in <= position.quantity, "an order reserves no more than its position holds"
+    sold = costs.executed.amount_in
+    assert 0 < sold <= position.quantity, "an order reserves no more than its position holds"
     # rounded so that the cost of all parts together is the whole cost
-    sold_cost = position.cost * executed.amount_in // position.quantity
-    if executed.amount_in == position.quantity:
-        sold_cost = position.cost
-    realized = executed.amount_out - sold_cost
-    position.quantity -= executed.amount_in
+    sold_cost = position.cost if sold == position.quantity else position.cost * sold // position.quantity
+    realized = costs.received - sold_cost
+    position.quantity -= sold
     position.cost -= sold_cost
     position.realized += realized
-    position.fees += executed.fee_quote
+    position.fees += costs.fees
     if position.quantity == 0:
         position.status, position.closed_at, position.closed_market_at = PositionStatus.CLOSED, now, market_at
     position.save()
-    return position, realized
+    return position, sold_cost, realized
 
 
 def _new(order: Order, *, policy: Policy, now: datetime, market_at: datetime) -> Position:

@@ -19,11 +19,14 @@ class OrderStatus(models.TextChoices):
 
 
 class AttemptStatus(models.TextChoices):
-    QUOTED = "quoted", "Quoted"
-    SENT = "sent", "Sent, or about to be"
+    QUOTED = "quoted", "Quoted, not signed"
+    SIGNED = "signed", "Signed, about to be sent"
+    BROADCAST = "broadcast", "Sent"
     CONFIRMED = "confirmed", "Confirmed"
-    FAILED = "failed", "Refused by the venue"
-    EXPIRED = "expired", "Proven unsent"
+    FINALIZED = "finalized", "Final"
+    FAILED_ONCHAIN = "failed_onchain", "Failed at the venue"
+    REFUSED = "refused", "Refused before it was taken"
+    EXPIRED = "expired", "Proven not to have landed"
     IN_DOUBT = "in_doubt", "In doubt"
 
 
@@ -37,11 +40,24 @@ class AccountKind(models.TextChoices):
     CAPITAL = "capital", "Capital paid in"
     VENUE = "venue", "Exchanged at the venue"
     FEES = "fees", "Fees paid"
+    NETWORK = "network", "Fees of the network"
+    RENT = "rent", "Deposits for accounts on chain"
+    DRIFT = "drift", "Moved by hand"
 
 
 class LedgerKind(models.TextChoices):
     OPENING = "opening", "Opening cash"
     FILL = "fill", "Fill"
+    FEE = "fee", "Fee of a failed transaction"
+    REVERSAL = "reversal", "A fill that vanished"
+    MOVEMENT = "movement", "Moved by hand"
+
+
+class FindingKind(models.TextChoices):
+    UNKNOWN_SIGNATURE = "unknown_signature", "Signed with our key, and not by us"
+    MOVEMENT = "movement", "Moved by somebody else"
+    BALANCE_DRIFT = "balance_drift", "The chain holds another amount than the books"
+    VANISHED = "vanished", "A confirmed trade is gone from the chain"
 
 
 class SignalKind(models.TextChoices):

@@ -94,6 +94,16 @@ def _act_once(user_id: int, key: str, fingerprint: str, act: Callable[[datetime]
     return Response(answer.body, status=answer.status)
 
 
+def replay(request: Request) -> Response | None:
+    """What a request that was carried out before answered then; None for a new one.
+
+    For an act that must ask somebody outside before its transaction: a repeated request needs no asking.
+    """
+    key, fingerprint, user_id = key_of(request), _fingerprint(request), person(request).pk
+    known = IdempotencyKey.objects.filter(user_id=user_id, key=key).exists()
+    return _replay(user_id, key, fingerprint) if known else None
+
+
 def once_remembered(request: Request, act: Callable[[], Answer]) -> Response:
     """For an act of many transactions of its own: the answer is stored after it.
 

@@ -23,7 +23,7 @@ from dashboard.api.shapes import (
 )
 from missions import policies
 from tradeco.common import db
-from trading import money, portfolio, positions
+from trading import money, performance, portfolio, positions
 from trading.models import Attempt, EquitySnapshot, Fill, Market, Order, Position
 from trading.vocabulary import AttemptStatus, OrderStatus, PositionStatus, Side
 
@@ -31,7 +31,7 @@ from trading.vocabulary import AttemptStatus, OrderStatus, PositionStatus, Side
 class AttemptShape(Shape):
     n: int
     status: AttemptStatus
-    reference: Annotated[str, Field(description="What the venue knows it by")]
+    reference: Annotated[str | None, Field(description="What the venue knows it by; null before it is signed")]
     sends: int
     code: str
     created_at: Moment
@@ -165,6 +165,34 @@ class PortfolioShape(Shape):
     drawdown: Annotated[Number, Field(description="Share below the equity peak")]
     open_positions: int
     unpriced: Annotated[list[str], Field(description="Markets of positions without a price")]
+    network_fees_usd: Annotated[Usd, Field(description="Part of fees_usd that the network took, at SOL's price then")]
+    fee_reserve_sol: Annotated[Number, Field(description="What pays the network; no part of equity")]
+    sharpe: Annotated[Number | None, Field(description="Of daily returns, annualised; null: too few days")]
+    sortino: Annotated[Number | None, Field(description="Of daily returns, annualised; null: too few days")]
+    max_drawdown: Annotated[Number | None, Field(description="Deepest daily close below its equity peak, as a share")]
+    return_days: Annotated[int, Field(description="How many daily returns that is of")]
+
+    @classmethod
+    def at(cls, now: datetime) -> "PortfolioShape":
+        did = performance.summary(now=now)
+        return cls.model_validate(
+            {
+                **asdict(portfolio.summary(now=now)),
+                "network_fees_usd": money.usd(performance.network_fees()),
+                "fee_reserve_sol": money.units(portfolio.fee_reserve(), SOL_DECIMALS),
+                "sharpe": _four_places(did.sharpe),
+                "sortino": _four_places(did.sortino),
+                "max_drawdown": _four_places(did.max_drawdown),
+                "return_days": did.days,
+            }
+        )
+
+
+SOL_DECIMALS = 9
+
+
+def _four_places(ratio: float | None) -> Decimal | None:
+    return None if ratio is None else Decimal(f"{ratio:.4f}")
 
 
 class EquityPoint(Shape):
@@ -272,7 +300,7 @@ class PortfolioNow(Endpoint):
     }
 
     def get(self, request: Request) -> Response:
-        return Response(PortfolioShape.of(portfolio.summary(now=db.now())).as_json())
+        return Response(PortfolioShape.at(db.now()).as_json())
 
 
 class Equity(Endpoint):

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path, re_path, register_converter
 
-from dashboard.api import agents, company, events, missions, proposals, tokens, trading
+from dashboard.api import agents, company, events, findings, missions, proposals, tokens, trading
 from dashboard.api.endpoint import Nothing
 
 ID_MAX = 2**63 - 1
@@ -53,6 +53,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("missions/<row_id:id>/cancel/", missions.CancelMission.as_view()),
     path("steps/", missions.Steps.as_view()),
     path("steps/<row_id:id>/", missions.OneStep.as_view()),
+    path("steps/<row_id:id>/reconcile/", findings.ReconcileStep.as_view()),
+    path("findings/", findings.Findings.as_view()),
+    path("findings/<row_id:id>/settle/", findings.OneFindingSettled.as_view()),
     path("policies/", company.Policies.as_view()),
     path("policies/<key:key>/versions/", company.PolicyVersions.as_view()),
     path("caps/", company.Caps.as_view()),

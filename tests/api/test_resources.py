@@ -138,7 +138,7 @@ def test_a_trade_is_voted_for_filled_and_seen_everywhere(reviewer: Program) -> N
     order = reviewer.get("orders/", status="filled").json()["results"][0]
     assert order == reviewer.get(f"orders/{order['id']}/").json()
     assert (order["amount_in"], order["amount_in_asset"], order["amount_in_units"]) == ("100000000", "USDC", "100")
-    assert [attempt["status"] for attempt in order["attempts"]] == ["confirmed"]
+    assert [attempt["status"] for attempt in order["attempts"]] == ["finalized"]
     fill = order["fills"][0]
     assert (fill["amount_in_asset"], fill["amount_out_asset"], fill["fee_usd"]) == ("USDC", "SOL", "0.10")
     position = reviewer.get(f"positions/{order['position']}/").json()

@@ -6,9 +6,18 @@ import threading
 from typing import Any
 
 import psycopg
+import requests
 
 from tests.e2e.company_run import CompanyRun
 
+# what transactions cost that failed on chain, in USDC: no position paid it
+FAILED = """
+SELECT coalesce(sum(entry.amount), 0) FROM trading_ledgerentry entry
+  JOIN trading_ledgertransaction booked ON booked.id = entry.transaction_id
+  JOIN trading_account account ON account.id = entry.account_id
+  JOIN trading_asset asset ON asset.mint = entry.asset_id
+  WHERE booked.kind = 'fee' AND account.kind = 'fees' AND asset.symbol = 'USDC'
+"""
 WRONG = """
 SELECT 'asset out of balance: ' || asset_id FROM trading_ledgerentry GROUP BY asset_id HAVING sum(amount) <> 0
 UNION ALL
@@ -28,19 +37,28 @@ SELECT 'position is not the sum of its fills: ' || position.id FROM trading_posi
 UNION ALL
 SELECT 'wallet is not what positions hold: ' || account.asset_id FROM trading_account account
   JOIN trading_asset asset ON asset.mint = account.asset_id
-  WHERE kind = 'wallet' AND asset.symbol <> 'USDC' AND balance <> (
+  WHERE kind = 'wallet' AND asset.symbol NOT IN ('USDC', 'SOL') AND balance <> (
     SELECT coalesce(sum(quantity), 0) FROM trading_position position
     JOIN trading_market market ON market.name = position.market_id WHERE market.base_id = account.asset_id)
+UNION ALL
+SELECT 'fee reserve is not what was paid in, less fees and deposits: ' || wallet.name FROM trading_wallet wallet
+  WHERE (SELECT coalesce(sum(balance), 0) FROM trading_account account
+         JOIN trading_asset asset ON asset.mint = account.asset_id
+         WHERE account.wallet_id = wallet.name AND asset.symbol = 'SOL'
+           AND kind IN ('wallet', 'capital', 'network', 'rent'))
+    <> (SELECT coalesce(sum(quantity), 0) FROM trading_position position
+        JOIN trading_market market ON market.name = position.market_id
+        JOIN trading_asset asset ON asset.mint = market.base_id WHERE asset.symbol = 'SOL')
 UNION ALL
 SELECT 'equity is not cash plus marks: ' || id FROM trading_equitysnapshot WHERE equity <> cash + positions
 UNION ALL
 SELECT 'realised is not cash and cost beyond capital: ' || wallet.name FROM trading_wallet wallet
-  WHERE (SELECT coalesce(sum(realized - cost), 0) FROM trading_position WHERE wallet_id = wallet.name) <> (
+  WHERE (SELECT coalesce(sum(realized - cost), 0) FROM trading_position WHERE wallet_id = wallet.name) - ({failed}) <> (
     SELECT sum(balance) FROM trading_account account JOIN trading_asset asset ON asset.mint = account.asset_id
     WHERE account.wallet_id = wallet.name AND asset.symbol = 'USDC' AND kind IN ('wallet', 'capital'))
 UNION ALL
 SELECT 'fees are not what positions paid: ' || wallet.name FROM trading_wallet wallet
-  WHERE (SELECT coalesce(sum(fees), 0) FROM trading_position WHERE wallet_id = wallet.name) <> (
+  WHERE (SELECT coalesce(sum(fees), 0) FROM trading_position WHERE wallet_id = wallet.name) + ({failed}) <> (
     SELECT balance FROM trading_account account JOIN trading_asset asset ON asset.mint = account.asset_id
     WHERE account.wallet_id = wallet.name AND asset.symbol = 'USDC' AND kind = 'fees')
 UNION ALL
@@ -49,25 +67,12 @@ UNION ALL
 SELECT 'filled order without its fill: ' || o.id FROM trading_order o
   WHERE (status = 'filled') <> EXISTS (SELECT 1 FROM trading_fill WHERE order_id = o.id)
 UNION ALL
-SELECT 'fill that the venue does not know: ' || fill.id FROM trading_fill fill
-  JOIN trading_attempt attempt ON attempt.id = fill.attempt_id
-  LEFT JOIN trading_paperexecution done ON done.reference = attempt.reference AND done.refused = ''
-    AND (done.amount_in, done.amount_out, done.fee_quote) = (fill.amount_in, fill.amount_out, fill.fee_quote)
-  WHERE done.id IS NULL
-UNION ALL
-SELECT 'executed without a committed intent: ' || done.reference FROM trading_paperexecution done
-  LEFT JOIN trading_attempt attempt ON attempt.reference = done.reference WHERE attempt.id IS NULL
-UNION ALL
-SELECT 'executed more than once: ' || attempt.order_id FROM trading_paperexecution done
-  JOIN trading_attempt attempt ON attempt.reference = done.reference
-  WHERE done.refused = '' GROUP BY attempt.order_id HAVING count(*) > 1
-UNION ALL
 SELECT 'spent more or less than charged: ' || use.cap FROM missions_capuse use
   WHERE used <> (SELECT coalesce(sum(amount), 0) FROM missions_capcharge charge
                  WHERE charge.cap = use.cap AND charge.day = use.day AND returned_at IS NULL)
 UNION ALL
-SELECT 'opened more than once: ' || count(*) FROM trading_ledgertransaction WHERE kind = 'opening' HAVING count(*) <> 1
-"""
+SELECT 'opened more than once: ' || count(*) FROM trading_ledgertransaction WHERE kind = 'opening' HAVING count(*) > 1
+""".replace("{failed}", FAILED)
 
 STUCK = """
 SELECT 'held beyond its lease: step ' || id || ' ' || status FROM missions_step
@@ -77,9 +82,10 @@ SELECT 'nobody visits: step ' || id || ' ' || kind || ' ' || status FROM mission
   WHERE token IS NULL AND status IN ('queued', 'executing') AND blocked_by_id IS NULL
     AND run_after < clock_timestamp() - interval '60 seconds'
 UNION ALL
-SELECT 'executed and never booked: ' || done.reference FROM trading_paperexecution done
-  JOIN trading_attempt attempt ON attempt.reference = done.reference AND attempt.status = 'sent'
-  WHERE done.at < clock_timestamp() - interval '150 seconds'
+SELECT 'sent and never concluded: ' || reference FROM trading_attempt
+  WHERE status IN ('signed', 'broadcast') AND created_at < clock_timestamp() - interval '150 seconds'
+UNION ALL
+SELECT 'a finding asks for a person: ' || what FROM trading_finding WHERE settled_at IS NULL
 UNION ALL
 SELECT 'asks for a person: step ' || id FROM missions_step WHERE status = 'needs_reconciliation'
 """
@@ -118,6 +124,35 @@ class Watch(threading.Thread):
 
 def wrong(run: CompanyRun) -> list[str]:
     return [row[0] for row in run.asked(WRONG)]
+
+
+def beside_the_chain(run: CompanyRun) -> list[str]:
+    """Where our fills and the chain's own ledger tell of different swaps. Ask when nothing is under way."""
+    port = (run.home / "run" / "sandbox-port").read_text()
+    on_chain: dict[str, dict[str, Any]] = {}
+    after = 0
+    while page := requests.get(f"http://127.0.0.1:{port}/sandbox/ledger?after={after}", timeout=10).json()[
+        "transactions"
+    ]:
+        on_chain |= {row["signature"]: row for row in page if row["swap"] and row["err"] is None}
+        after = page[-1]["number"]
+    fills = {
+        reference: (int(given), int(got))
+        for reference, given, got in run.asked(
+            "SELECT reference, fill.amount_in, fill.amount_out FROM trading_fill fill"
+            " JOIN trading_attempt attempt ON attempt.id = fill.attempt_id WHERE reversed_at IS NULL"
+        )
+    }
+    signed = [row[0] for row in run.asked("SELECT reference FROM trading_attempt WHERE reference IS NOT NULL")]
+    found = [f"landed and not booked: {signature}" for signature in on_chain.keys() - fills.keys()]
+    found += [f"booked and not landed: {signature}" for signature in fills.keys() - on_chain.keys()]
+    found += [f"landed without a committed intent: {signature}" for signature in on_chain.keys() - set(signed)]
+    found += [
+        f"other amounts than the chain's: {signature}"
+        for signature, row in on_chain.items()
+        if signature in fills and fills[signature] != (int(row["swap"]["amount_in"]), int(row["swap"]["amount_out"]))
+    ]
+    return found
 
 
 def stuck(run: CompanyRun) -> list[str]:

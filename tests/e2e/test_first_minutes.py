@@ -56,11 +56,11 @@ def test_within_a_minute_of_the_first_page_a_trade_is_filled(day: Day) -> None:
 def test_a_position_closes_with_the_result_that_its_fills_made(day: Day) -> None:
     position = day.run.results("positions/?status=closed&limit=200")[-1]
     fills = day.run.asked(
-        "SELECT o.side, f.amount_in, f.amount_out FROM trading_fill f JOIN trading_order o ON o.id = f.order_id"
-        " WHERE o.position_id = %s",
+        "SELECT o.side, f.amount_in, f.amount_out, f.network_fee_quote FROM trading_fill f"
+        " JOIN trading_order o ON o.id = f.order_id WHERE o.position_id = %s",
         position["id"],
     )
-    earned = sum(amount_out if side == "sell" else -amount_in for side, amount_in, amount_out in fills)
+    earned = sum((got if side == "sell" else -given) - network_fee for side, given, got, network_fee in fills)
     assert Decimal(position["realized_pnl_usd"]) == Decimal(earned).scaleb(-6) != 0
     outcomes = day.run.one("SELECT count(*) FROM missions_outcome WHERE pnl_usd IS NOT NULL")
     assert outcomes >= 1, "agents can learn from it"

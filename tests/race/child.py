@@ -1,7 +1,7 @@
-"""One process of the company for race tests: `python -m tests.race.child '{"act": …}'`.
+"""One process of the company for race tests: `python -m tests.race.child '{"act": …}'`, or a fork that calls `main`.
 
-It says what it does by lines in the file `said`, stops (SIGSTOP) or dies (SIGKILL) at the point that the plan names,
-and works on the database that the plan names.
+It says what it does by lines in the file `said`, stops (SIGSTOP), dies (SIGKILL) or loses its database session at the
+point that the plan names, and works on the database that the plan names.
 """
 
 import json
@@ -21,12 +21,16 @@ def main(plan: dict[str, Any]) -> None:
     settings.STEP_HANDLERS.update(plan.get("handlers", {}))
     if "heartbeat" in plan:
         settings.HEARTBEAT = plan["heartbeat"]
+    for name, value in plan.get("settings", {}).items():
+        setattr(settings, name, value)
     django.setup()
 
     from missions import claims
+    from tests.race import old_way
     from tradeco.common import crashpoints
 
     claims.FENCED = plan.get("fenced", True)
+    old_way.take_away(plan.get("guard_off", ""))
     crashpoints.watch(lambda name: _reached(name, plan))
     say(plan, "ready")
     say(plan, f"ended {ACTS[plan['act']](plan)}")
@@ -45,6 +49,24 @@ def _reached(name: str, plan: dict[str, Any]) -> None:
         del plan["stop_at"]
         say(plan, f"reached {name}")
         os.kill(os.getpid(), signal.SIGSTOP)
+    if name == plan.get("cut_at"):
+        del plan["cut_at"]
+        cut_my_session()
+
+
+def cut_my_session() -> None:
+    """End the database session of this process's connection, as an administrator's command does."""
+    import psycopg
+    from django.db import connection
+
+    settings = connection.settings_dict
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (victim,) = cursor.fetchone()
+    with psycopg.connect(
+        dbname=settings["NAME"], user=settings["USER"], host=settings["HOST"], port=settings["PORT"]
+    ) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [victim])
 
 
 def work(plan: dict[str, Any]) -> str:
@@ -57,10 +79,17 @@ def work(plan: dict[str, Any]) -> str:
 
 def one_step(plan: dict[str, Any]) -> str:
     """Claim one step under a short lease and run it."""
+    from django.db import DatabaseError, connection
+
     from missions import claims, execution
 
+    with connection.cursor() as cursor:  # who stops inside a transaction is let go by the database, as after 15 s
+        cursor.execute("SET idle_in_transaction_session_timeout = 400")
     claim = claims.claim_next(worker="the child", lease_seconds=plan.get("lease_seconds", 1.0))[0]
-    return execution.run(claim)
+    try:
+        return execution.run(claim)
+    except DatabaseError:
+        return "cut off"
 
 
 def select_then_update(plan: dict[str, Any]) -> str:

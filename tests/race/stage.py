@@ -3,6 +3,7 @@ stop or die at a named point. What is raced, and what must hold, is each test's 
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from django.db import connection
 from django.db.models import F, Sum
 
 from missions.models import Mission, Proposal, Step
+from tests.race import child, warm
 from tradeco.common import db
 from trading.models import Account, Fill, LedgerEntry, Order, PaperExecution
 
@@ -75,8 +77,50 @@ def rounds(
     return results
 
 
-class Child:
-    """A process of the company, run by `tests.race.child`."""
+class Born:
+    """A process of the company: what it says, and how it goes on."""
+
+    said: Path
+
+    def lines(self) -> list[str]:
+        return self.said.read_text().splitlines() if self.said.exists() else []
+
+    def says(self, line: str) -> None:
+        """Wait until it has said a line."""
+        until(lambda: line in self.lines() or self._gone_without(line))
+
+    def last_word(self) -> str:
+        """How its act ended, once it has."""
+        until(lambda: any(line.startswith("ended") for line in self.lines()) or self._gone_without("ended"))
+        return self.lines()[-1]
+
+    def goes_on(self) -> None:
+        os.kill(self.pid(), signal.SIGCONT)
+
+    def pid(self) -> int:
+        raise NotImplementedError
+
+    def gone(self) -> bool:
+        raise NotImplementedError
+
+    def ends(self) -> int:
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        raise NotImplementedError
+
+    def words(self) -> str:
+        """What it printed."""
+        raise NotImplementedError
+
+    def _gone_without(self, line: str) -> bool:
+        if self.gone() and not any(said.startswith(line) for said in self.lines()):
+            raise AssertionError(f"the child ended ({self.ends()}) and never said {line!r}:\n{self.words()}")
+        return False
+
+
+class Child(Born):
+    """Run by `python -m tests.race.child`, in an interpreter of its own."""
 
     def __init__(self, folder: Path, act: str, **plan: Any) -> None:
         self.said = folder / f"child-{uuid4().hex[:8]}.txt"
@@ -87,15 +131,11 @@ class Child:
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def lines(self) -> list[str]:
-        return self.said.read_text().splitlines() if self.said.exists() else []
+    def pid(self) -> int:
+        return self.process.pid
 
-    def says(self, line: str) -> None:
-        """Wait until the child has said a line."""
-        until(lambda: line in self.lines() or self._gone_without(line))
-
-    def goes_on(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
+    def gone(self) -> bool:
+        return self.process.poll() is not None
 
     def ends(self) -> int:
         code = self.process.wait(timeout=DEADLINE_SECONDS)
@@ -103,26 +143,61 @@ class Child:
         return code
 
     def kill(self) -> None:
-        if self.process.poll() is None:
+        if not self.gone():
             self.process.kill()
         self.ends()
 
-    def _gone_without(self, line: str) -> bool:
-        if self.process.poll() is not None and line not in self.lines():
-            output = Path(self.output.name).read_text()
-            raise AssertionError(f"the child ended ({self.process.returncode}) and never said {line!r}:\n{output}")
-        return False
+    def words(self) -> str:
+        return Path(self.output.name).read_text()
+
+
+class Fork(Born):
+    """The same as a fork of the warm process: there in a moment instead of seconds."""
+
+    def __init__(self, folder: Path, act: str, **plan: Any) -> None:
+        self.said = folder / f"fork-{uuid4().hex[:8]}.txt"
+        self.output = folder / f"{self.said.stem}-output.txt"
+        whole = {"act": act, "database": connection.settings_dict["NAME"], "said": str(self.said), **plan}
+        self.process = warm.forks().Process(target=_forked, args=(str(self.output), whole), daemon=True)
+        self.process.start()
+
+    def pid(self) -> int:
+        assert self.process.pid is not None, "it was started"
+        return self.process.pid
+
+    def gone(self) -> bool:
+        return self.process.exitcode is not None
+
+    def ends(self) -> int:
+        self.process.join(DEADLINE_SECONDS)
+        assert self.process.exitcode is not None, "it neither ends nor dies"
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        if not self.gone():
+            self.process.kill()
+        self.ends()
+
+    def words(self) -> str:
+        return self.output.read_text() if self.output.exists() else ""
+
+
+def _forked(output: str, plan: dict[str, Any]) -> None:
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    child.main(plan)
 
 
 @contextmanager
-def children() -> Iterator[list[Child]]:
+def children() -> Iterator[list[Born]]:
     """Collects children, and leaves none behind."""
-    born: list[Child] = []
+    born: list[Born] = []
     try:
         yield born
     finally:
-        for child in born:
-            child.kill()
+        for each in born:
+            each.kill()
 
 
 def queue_steps(count: int, *, kind: str = "reflect") -> list[int]:

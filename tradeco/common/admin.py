@@ -4,7 +4,7 @@ from django.contrib import admin
 
 from tradeco.common import admin_show as show
 from tradeco.common.admin_base import ReadOnlyAdmin
-from tradeco.common.models import Event, Lease, Pulse
+from tradeco.common.models import Breaker, Event, Lease, Pulse
 
 admin.site.site_header = "tradeco"
 admin.site.site_title = "tradeco"
@@ -43,3 +43,10 @@ class PulseAdmin(ReadOnlyAdmin):
     list_filter = ("service",)
     search_fields = ("instance",)
     ordering = ("-at",)
+
+
+@admin.register(Breaker)
+class BreakerAdmin(ReadOnlyAdmin):
+    list_display = ("name", "opened_at", "probe_at", "last_error")
+    search_fields = ("name",)
+    ordering = ("name",)

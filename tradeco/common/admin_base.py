@@ -97,7 +97,7 @@ class DeskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """The panels of a row's page: this admin's own, then those of upper apps."""
         table: dict[str, list[str]] = getattr(settings, "ADMIN_PANELS", {})
         added = [load(path) for path in table.get(row._meta.label_lower, [])]
-        return [_panel(make, row) for make in (*self.panels, *added)]
+        return [panel(make, row) for make in (*self.panels, *added)]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
@@ -151,7 +151,8 @@ class ReadOnlyInline(admin.TabularInline):  # type: ignore[type-arg]
         return False
 
 
-def _panel(make: PanelOf, row: models.Model) -> Panel:
+def panel(make: PanelOf, row: models.Model) -> Panel:
+    """A panel of a row's page, one that says so where it could not be made."""
     try:
         title, rows = make(row)
     except Exception:

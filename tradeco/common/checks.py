@@ -16,12 +16,14 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connectio
 
 POSTGRES_OLDEST = 14  # the oldest major version that its makers still mend
 POLICY_SETS = ("demo", "production")
+NETWORKS = ("paper", "sandbox", "mainnet")
 WIRING = (
     "STEP_HANDLERS",
     "GATES",
     "FACTS",
     "DECIDERS",
     "VENUE",
+    "FEED",
     "REACTIVE_TRIGGERS",
     "HEARTBEAT",
     "PRUNE",
@@ -141,6 +143,20 @@ def pool_is_for_web_only(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]
             id="tradeco.E004",
         )
     ]
+
+
+@register()
+def network_is_set_up(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """tradeco.E005: on a chain, nodes must be named; nothing falls back to another network."""
+    if settings.NETWORK not in NETWORKS:
+        problem, hint = f"TRADECO_NETWORK is {settings.NETWORK!r}.", f"Use one of: {', '.join(NETWORKS)}."
+    elif settings.NETWORK == "mainnet" and not settings.RPC_URLS:
+        problem, hint = "No Solana node is named.", "Set TRADECO_RPC_URLS to one or two https addresses, with commas."
+    elif settings.JUPITER_API not in ("v1", "v2"):
+        problem, hint = f"TRADECO_JUPITER_API is {settings.JUPITER_API!r}.", "Use v2, or v1."
+    else:
+        return []
+    return [Error(problem, hint=hint, id="tradeco.E005")]
 
 
 @register()

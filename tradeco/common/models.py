@@ -1,8 +1,9 @@
-"""Rows that every layer uses: events, leases, pulses."""
+"""Rows that every layer uses: events, leases, pulses, breakers."""
 
 from typing import ClassVar
 
 import pgtrigger
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -82,3 +83,30 @@ class Pulse(models.Model):
 
     def __str__(self) -> str:
         return f"{self.service} {self.instance}"
+
+
+class Breaker(models.Model):
+    """What calls to one place outside have come to, for all processes; there is none before its first failure.
+
+    Closed while `opened_at` is null. Open, it lets one caller try at `probe_at`, and whoever tries moves that on.
+    """
+
+    name = models.CharField(max_length=60, primary_key=True)
+    failures = ArrayField(
+        models.DateTimeField(), default=list, help_text="While closed: those within the window of the last one"
+    )
+    opened_at = models.DateTimeField(null=True)
+    probe_at = models.DateTimeField(null=True)
+    last_error = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="breaker_probed_iff_open",
+                condition=Q(opened_at__isnull=True, probe_at__isnull=True)
+                | Q(opened_at__isnull=False, probe_at__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {'open' if self.opened_at else 'closed'}"

@@ -52,6 +52,11 @@ SETTINGS = {
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
+ARCHIVING = {  # a segment once a minute if anything happened, compressed, whole or not at all
+    "archive_mode": "on",
+    "archive_timeout": "60",
+    "archive_command": "gzip -c '%p' > '{archive}/%f.new' && mv '{archive}/%f.new' '{archive}/%f.gz'",
+}
 UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -231,7 +236,7 @@ class EmbeddedServer:
         """Written at each start, since the home may have moved to another user with its files."""
         us = postgres_place.ourselves().name.replace('"', '""')
         rules = {
-            "pg_hba.conf": "local all all peer map=tradeco\n",
+            "pg_hba.conf": f"local all all peer map=tradeco\nlocal replication {SUPERUSER} peer map=tradeco\n",
             "pg_ident.conf": "".join(f'tradeco "{us}" {role}\n' for role in (ROLE, SUPERUSER)),
         }
         for name, text in rules.items():
@@ -243,6 +248,8 @@ class EmbeddedServer:
         self._sockets = postgres_place.make_socket_folder(home=self.home, account=place.account)
         chosen = SETTINGS | {"unix_socket_directories": str(self._sockets), "port": PORT}
         chosen |= {} if self.durable else UNSAFE_BUT_FAST
+        if place.archive.exists():
+            chosen |= {name: value.replace("{archive}", str(place.archive)) for name, value in ARCHIVING.items()}
         command = [str(place.binaries / "postgres"), "-D", str(place.data)]
         for name, value in chosen.items():
             command += ["-c", f"{name}={value}"]

@@ -68,6 +68,11 @@ class Place:
         return self.folder / "data"
 
     @property
+    def archive(self) -> Path:
+        """Where the write-ahead log is kept, if it is: the folder's being there switches it on."""
+        return self.folder / "archive"
+
+    @property
     def unfinished(self) -> Path:
         """Where initdb works before its result becomes `data`: a killed initdb leaves only this."""
         return self.folder / "data.unfinished"

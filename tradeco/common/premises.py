@@ -60,3 +60,24 @@ def refuse_a_taken_address(address: tuple[str, int] | None) -> None:
                 f"Can't listen at {host}:{port}: {exc.strerror}. Stop the program that listens there, "
                 f"or choose another port: PORT={port + 1} make run"
             ) from exc
+
+
+def keep_port(home: Path, name: str) -> int:
+    """The port of a server of ours on loopback: the one it had before, where that is free, else another.
+
+    It is written into the home, so that commands typed elsewhere find the server.
+    """
+    path = home / "run" / f"{name}-port"
+    before = int(path.read_text()) if path.exists() else 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", before))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.write_text(str(port))
+    draft.replace(path)
+    return port

@@ -5,6 +5,7 @@ asks no database: what to run, whom to ask and what to announce are given by the
 child alive is keeper's affair, running and ending it children's, and whether to run here at all premises'.
 """
 
+import os
 import signal
 import threading
 import time
@@ -70,6 +71,7 @@ class Supervisor:
         questions: Mapping[str, Callable[[], str | None]] | None = None,
         announce: Callable[[], str | None] = lambda: "",
         address: tuple[str, int] | None = None,
+        ports: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -79,6 +81,7 @@ class Supervisor:
         self.steps = steps
         self.announce = announce
         self.address = address
+        self.ports = ports or {}
         self.cwd = cwd
         self.limits = limits or Limits()
         self.register = Register(home / "run" / "children.json", term_seconds=self.limits.survivors)
@@ -111,6 +114,8 @@ class Supervisor:
             if swept := self.register.sweep():
                 log.warning("Ended what a killed run left", action="leftovers_ended", pids=swept)
             premises.refuse_a_taken_address(self.address)
+            for variable, name in self.ports.items():
+                os.environ[variable] = str(premises.keep_port(self.home, name))
             try:
                 self._begin()
                 self._tend()

@@ -41,6 +41,12 @@ class EventKind(models.TextChoices):
     ORDER_EXPIRED = "order.expired", "An order expired unsent"
     ORDER_CANCELLED = "order.cancelled", "An order was cancelled"
     ORDER_IN_DOUBT = "order.in_doubt", "An order's outcome is unknown"
+    ORDER_FINAL = "order.final", "A fill can't be undone by the chain any more"
+    ORDER_VANISHED = "order.vanished", "A fill vanished from the chain and was reversed"
+
+    BOOKS_OPENED = "books.opened", "What the wallet held on chain was booked"
+    FINDING_OPENED = "finding.opened", "Reconciliation found what nobody can explain"
+    FINDING_SETTLED = "finding.settled", "A finding was settled"
 
     POSITION_OPENED = "position.opened", "A position was opened"
     POSITION_CHANGED = "position.changed", "A position grew or shrank"

@@ -17,7 +17,13 @@ from trading.vocabulary import AccountKind, LedgerKind
 
 class Wallet(models.Model):
     name = models.CharField(max_length=40, primary_key=True)
-    address = models.CharField(max_length=44, blank=True)
+    network = models.CharField(max_length=10, default="paper", help_text="Where it lives; a company never changes it")
+    address = models.CharField(max_length=44, blank=True, help_text="Public key on chain")
+    newest_signature = models.CharField(max_length=100, blank=True, help_text="How far its transactions were looked at")
+    reconciled_at = models.DateTimeField(null=True, blank=True, help_text="When books and chain were last compared")
+    restored_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the books were set back; orders from before are never attempted anew"
+    )
 
     def __str__(self) -> str:
         return self.name

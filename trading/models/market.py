@@ -17,6 +17,11 @@ class Asset(models.Model):
     mint = models.CharField(max_length=44, primary_key=True)
     symbol = models.CharField(max_length=12, unique=True)
     decimals = models.PositiveSmallIntegerField()
+    checked_at = models.DateTimeField(null=True, blank=True, help_text="When its safety was last asked for")
+    verified = models.BooleanField(default=False)
+    mint_authority_disabled = models.BooleanField(default=False, help_text="Nobody can make more of it")
+    freeze_authority_disabled = models.BooleanField(default=False, help_text="Nobody can freeze what we hold")
+    liquidity_usd = models.DecimalField(max_digits=20, decimal_places=2, null=True, blank=True)
 
     def __str__(self) -> str:
         return self.symbol
@@ -26,7 +31,7 @@ class Market(models.Model):
     """A base token against a quote token, with the newest price in whole quote per whole base token."""
 
     name = models.CharField(max_length=25, primary_key=True)
-    base = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+")
+    base = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="market_bases")
     quote = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+")
     price = models.DecimalField(max_digits=PRICE_DIGITS, decimal_places=PRICE_PLACES, null=True)
     price_at = models.DateTimeField(null=True, help_text="Market time of the price")

@@ -18,7 +18,9 @@ from trading.models.market import PRICE_DIGITS, PRICE_PLACES, Asset, Market
 from trading.models.position import Position
 from trading.vocabulary import AttemptStatus, OrderStatus, Side
 
-OPEN_ATTEMPT = (AttemptStatus.QUOTED, AttemptStatus.SENT, AttemptStatus.IN_DOUBT)
+OPEN_ATTEMPT = (AttemptStatus.QUOTED, AttemptStatus.SIGNED, AttemptStatus.BROADCAST, AttemptStatus.IN_DOUBT)
+SENT_ATTEMPT = (AttemptStatus.SIGNED, AttemptStatus.BROADCAST, AttemptStatus.IN_DOUBT)
+"""Attempts that may have reached the venue: a signature stands, and nothing says what became of it."""
 LIVE_ORDER = (OrderStatus.RESERVED, OrderStatus.SUBMITTED, OrderStatus.IN_DOUBT)
 
 
@@ -36,7 +38,10 @@ class Order(models.Model):
                 OrderStatus.RESERVED,
             }
         ),
-        OrderStatus.IN_DOUBT: frozenset({OrderStatus.FILLED, OrderStatus.FAILED, OrderStatus.EXPIRED}),
+        OrderStatus.IN_DOUBT: frozenset(
+            {OrderStatus.FILLED, OrderStatus.FAILED, OrderStatus.EXPIRED, OrderStatus.RESERVED}
+        ),
+        OrderStatus.FILLED: frozenset({OrderStatus.FAILED}),  # what was confirmed vanished from the chain
     }
 
     step = models.OneToOneField(Step, on_delete=models.PROTECT, related_name="order")
@@ -78,28 +83,42 @@ class Order(models.Model):
         return f"order:{self.pk}"
 
 
+_ENDINGS = (
+    AttemptStatus.CONFIRMED,
+    AttemptStatus.FINALIZED,
+    AttemptStatus.FAILED_ONCHAIN,
+    AttemptStatus.REFUSED,
+    AttemptStatus.EXPIRED,
+    AttemptStatus.IN_DOUBT,
+)
+
+
 class Attempt(models.Model):
-    """One try at the venue. `reference` is what the venue knows it by, before it is sent."""
+    """One try at the venue. What is sent, and the `reference` it is known by, stand here before it is sent."""
 
     MOVES: ClassVar = {
-        AttemptStatus.QUOTED: frozenset({AttemptStatus.SENT, AttemptStatus.EXPIRED}),
-        AttemptStatus.SENT: frozenset(
-            {
-                AttemptStatus.CONFIRMED,
-                AttemptStatus.FAILED,
-                AttemptStatus.EXPIRED,
-                AttemptStatus.IN_DOUBT,
-            }
+        AttemptStatus.QUOTED: frozenset({AttemptStatus.SIGNED, AttemptStatus.REFUSED, AttemptStatus.EXPIRED}),
+        AttemptStatus.SIGNED: frozenset({AttemptStatus.BROADCAST, *_ENDINGS}),
+        AttemptStatus.BROADCAST: frozenset(_ENDINGS),
+        AttemptStatus.IN_DOUBT: frozenset(_ENDINGS) - {AttemptStatus.IN_DOUBT},
+        AttemptStatus.CONFIRMED: frozenset(
+            {AttemptStatus.FINALIZED, AttemptStatus.EXPIRED, AttemptStatus.FAILED_ONCHAIN}
         ),
-        AttemptStatus.IN_DOUBT: frozenset({AttemptStatus.CONFIRMED, AttemptStatus.FAILED, AttemptStatus.EXPIRED}),
     }
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="attempts")
     n = models.PositiveSmallIntegerField()
-    reference = models.CharField(max_length=100, unique=True)
-    status = models.CharField(max_length=10, choices=AttemptStatus, default=AttemptStatus.QUOTED)
+    reference = models.CharField(max_length=100, unique=True, null=True, blank=True, help_text="The signature on chain")
+    payload = models.BinaryField(null=True, blank=True, help_text="The signed transaction, sent as it is")
+    valid_until = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Last block height at which it can land"
+    )
+    status = models.CharField(max_length=14, choices=AttemptStatus, default=AttemptStatus.QUOTED)
     quote = models.JSONField(encoder=DjangoJSONEncoder)
     sends = models.PositiveSmallIntegerField(default=0)
+    unanswered = models.PositiveSmallIntegerField(default=0, help_text="Looks in a row that told nothing")
+    slot = models.PositiveBigIntegerField(null=True, blank=True, help_text="Where it landed")
+    evidence = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)
     code = models.CharField(max_length=60, blank=True)
     created_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -111,6 +130,17 @@ class Attempt(models.Model):
                 name="order_one_open_attempt",
                 fields=["order"],
                 condition=Q(status__in=[s.value for s in OPEN_ATTEMPT]),
+            ),
+            models.CheckConstraint(
+                name="attempt_signed_before_sent", condition=Q(sends=0) | Q(reference__isnull=False)
+            ),
+        ]
+        indexes: ClassVar = [
+            # reconciliation: what isn't final yet
+            models.Index(
+                name="attempt_unsettled",
+                fields=["id"],
+                condition=Q(status__in=[s.value for s in (*OPEN_ATTEMPT, AttemptStatus.CONFIRMED)]),
             ),
         ]
 
@@ -127,7 +157,12 @@ class Fill(models.Model):
     amount_out = RawAmountField(help_text="Came into the wallet, fee deducted")
     fee_quote = RawAmountField(help_text="Fee in the quote asset")
     price = models.DecimalField(max_digits=PRICE_DIGITS, decimal_places=PRICE_PLACES)
+    network_fee = RawAmountField(default=0, help_text="Lamports that the network took")
+    rent = RawAmountField(default=0, help_text="Lamports deposited for accounts that it opened")
+    network_fee_quote = RawAmountField(default=0, help_text="The network's fee in the quote asset, at SOL's price then")
+    cost_quote = RawAmountField(null=True, blank=True, help_text="Cost of what a sale gave away")
     realized_quote = RawAmountField(null=True, blank=True, help_text="Realised P&L of a sale, fees inside")
+    reversed_at = models.DateTimeField(null=True, blank=True, help_text="When it turned out to have vanished")
     at = models.DateTimeField()
     market_at = models.DateTimeField()
 

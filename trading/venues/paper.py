@@ -4,6 +4,7 @@ It behaves as a real venue does toward the state machine: it knows an exchange b
 refusals too, and commits its book apart from ours.
 """
 
+import uuid
 from decimal import Decimal
 
 from django.db import IntegrityError
@@ -13,7 +14,7 @@ from tradeco.common import db
 from tradeco.common.errors import DomainError
 from trading import money
 from trading.models import Market, PaperExecution
-from trading.venues.base import Executed, Quote, Receipt, Refused
+from trading.venues.base import Executed, Quote, Receipt, Refused, Signed, UnderWay
 from trading.vocabulary import Side
 
 
@@ -41,14 +42,22 @@ class PaperVenue:
             price=str(price),
         )
 
-    def submit(self, *, reference: str, quote: Quote) -> Receipt:
+    def sign(self, quote: Quote) -> Signed:
+        """A reference of our own making: paper needs no key."""
+        return Signed(reference=uuid.uuid4().hex)
+
+    def send(self, signed: Signed, quote: Quote) -> Refused | None:
         """Exchange at the price of this moment, unless it gives less than the quote's bound."""
-        known = PaperExecution.objects.filter(reference=reference).first()
+        try:
+            self._execute(signed.reference, quote)
+        except IntegrityError:
+            pass  # the same reference once more: the first one counts
+        return None
+
+    def look_up(self, signed: Signed, quote: Quote) -> Receipt:
+        known = PaperExecution.objects.filter(reference=signed.reference).first()
         if known is None:
-            try:
-                known = self._execute(reference, quote)
-            except IntegrityError:  # the same reference arrived twice at once: the first one counts
-                known = PaperExecution.objects.get(reference=reference)
+            return UnderWay("The paper venue hasn't seen it.")
         if known.refused:
             return Refused(code=known.refused, reason="The price moved beyond the slippage bound.")
         return Executed(
@@ -58,11 +67,11 @@ class PaperVenue:
             price=known.price,
         )
 
-    def _execute(self, reference: str, quote: Quote) -> PaperExecution:
+    def _execute(self, reference: str, quote: Quote) -> None:
         market = Market.objects.select_related("base", "quote").get(name=quote.market)
         price, amount_out, fee = _exchange(market, quote.side, quote.amount_in)
         with db.transaction():
-            return PaperExecution.objects.create(
+            PaperExecution.objects.create(
                 reference=reference,
                 market=market,
                 side=quote.side,

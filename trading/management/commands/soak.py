@@ -11,9 +11,10 @@ from trading import soak
 
 class Command(BaseCommand):
     help = (
-        "Runs a company of its own for some minutes while its processes are killed and stopped, its database"
-        " sessions ended and its database restarted; then compares its books with the venue's. Prints one JSON"
-        " verdict last. Exit code 0 only if nothing is lost, doubled or stuck."
+        "Runs a company and a chain of its own for some minutes while its processes, the chain's and the signer's too,"
+        " are killed and stopped, its database sessions ended, its database restarted, and chain and Jupiter fail in"
+        " every way; then compares its books with the chain's ledger. Prints one JSON verdict last. Exit code 0 only"
+        " if nothing is lost, doubled, stuck or unbalanced."
     )
     requires_system_checks = ()  # the company in this folder needn't run
 

@@ -81,16 +81,18 @@ def _sink() -> LogSink:
 
 def _supervisor(*, host: str, port: int, sink: LogSink) -> Supervisor:
     home: Path = settings.TRADECO_HOME
+    secrets = _withheld()
     return Supervisor(
         home=home,
         sink=sink,
         cwd=settings.BASE_DIR,
         server=EmbeddedServer(home) if settings.EMBEDDED_POSTGRES else None,
         steps=[_manage("bootstrap")],
-        children=[_spec(name, given, host=host, port=port) for name, given in settings.UP_PROCESSES.items()],
+        children=[_spec(name, given, secrets, host=host, port=port) for name, given in settings.UP_PROCESSES.items()],
         questions={name: _question(path) for name, path in settings.WATCHDOGS.items()},
         announce=lambda: _banner(home, host=host, port=port),
         address=(host, port),
+        ports=settings.UP_PORTS,
     )
 
 
@@ -98,13 +100,22 @@ def _manage(command: str, *arguments: str) -> Spec:
     return Spec(name=command, argv=[sys.executable, "manage.py", command, *arguments])
 
 
-def _spec(name: str, given: dict[str, Any], *, host: str, port: int) -> Spec:
+def _withheld() -> dict[str, str]:
+    """What only some children may know, taken out of the environment that all others inherit."""
+    names = {name for given in settings.UP_PROCESSES.values() for name in given.get("secrets", ())}
+    return {name: os.environ.pop(name) for name in names if name in os.environ}
+
+
+def _spec(name: str, given: dict[str, Any], secrets: dict[str, str], *, host: str, port: int) -> Spec:
     """Settings may name the address as {host} and {port}: the options decide it."""
     host = host.replace(":", r"\:")  # an endpoint description is separated by colons
     return Spec(
         name=name,
         argv=[part.replace("{host}", host).replace("{port}", str(port)) for part in given["argv"]],
-        env=given.get("env", {}),
+        env={
+            **given.get("env", {}),
+            **{name: value for name, value in secrets.items() if name in given.get("secrets", ())},
+        },
         stop_seconds=given.get("stop_seconds", STOP_SECONDS),
     )
 

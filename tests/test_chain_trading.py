@@ -1,0 +1,67 @@
+"""Orders on a real chain: quote, sign, send, land, book; the chain's own ledger is the judge."""
+
+from decimal import Decimal
+
+from missions.models import Step
+from tests import cast
+from tests.chain_company import ChainCompany
+from tradeco.common import db
+from trading import money, portfolio
+from trading.models import Attempt, Fill, Finding, Order, Position
+
+
+def test_a_buy_and_its_sale_land_once_each_and_the_books_hold_what_the_chain_holds(chain: ChainCompany) -> None:
+    assert chain.held() == chain.books()
+    assert cast.submit(cast.buy("JUP/USDC", "100.00")).status == "approved"
+    assert chain.work() == ["park", "park", "succeeded"]
+    position = Position.objects.get()
+    assert chain.held() == chain.books()
+    assert cast.submit(cast.close(position.pk)).status == "approved"
+    assert chain.work() == ["park", "park", "succeeded"]
+    assert len(chain.landed()) == 2
+    assert chain.held() == chain.books()
+    found = portfolio.summary(now=db.now())
+    assert found.equity_usd - Decimal(10_000) == found.realized_pnl_usd + _network_fees()
+    assert list(Order.objects.values_list("status", flat=True)) == ["filled", "filled"]
+    chain.slots(40)
+    assert chain.reconcile()["final"] == 2
+    assert set(Attempt.objects.values_list("status", flat=True)) == {"finalized"}
+    assert not Finding.objects.exists()
+    assert chain.reconcile() == {
+        "settled": 0, "final": 0, "vanished": 0, "hurried": 0, "opened": False, "strangers": 0, "drift": []
+    }  # fmt: skip
+
+
+def test_sol_itself_is_bought_and_sold_apart_from_what_pays_the_fees(chain: ChainCompany) -> None:
+    reserve = portfolio.fee_reserve()
+    cast.submit(cast.buy("SOL/USDC", "150.00"))
+    assert chain.work()[-1] == "succeeded"
+    fee = Fill.objects.get().network_fee
+    assert fee > 0
+    assert portfolio.fee_reserve() == reserve - fee
+    cast.submit(cast.close(Position.objects.get().pk))
+    assert chain.work()[-1] == "succeeded"
+    assert portfolio.fee_reserve() == reserve - sum(Fill.objects.values_list("network_fee", flat=True))
+    assert chain.held() == chain.books()
+
+
+def test_a_first_buy_pays_a_deposit_that_is_no_fee(chain: ChainCompany) -> None:
+    cast.submit(cast.buy("WIF/USDC", "50.00"))
+    chain.work()
+    fill = Fill.objects.get()
+    assert fill.rent == 2_039_280
+    assert fill.network_fee_quote == money.raw(Decimal(fill.network_fee) / 10**9 * 150, 6) + 1
+    assert Position.objects.get().cost == 50_000_000 + fill.network_fee_quote
+
+
+def test_the_signature_stands_in_the_database_before_the_chain_has_seen_it(chain: ChainCompany) -> None:
+    chain.sandbox.faults.add("drop", route="sendTransaction")
+    cast.submit(cast.buy("JUP/USDC", "100.00"))
+    assert chain.visit() == "park"
+    attempt = Attempt.objects.get()
+    assert (attempt.status, attempt.sends, bool(attempt.payload), chain.landed()) == ("broadcast", 1, True, [])
+    assert Step.objects.get().status == "executing"
+
+
+def _network_fees() -> Decimal:
+    return money.usd(sum(Fill.objects.values_list("network_fee_quote", flat=True)))
