@@ -12,11 +12,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from solders.pubkey import Pubkey
 
 from tradeco.common.errors import DomainError
-from trading import network, sources
+from trading import sources
 from trading.sandbox.clock import SLOT_SECONDS, RunningClock
 from trading.sandbox.errors import SandboxError
 from trading.sandbox.main import Sandbox
 from trading.sandbox.tokens import SOL, USDC
+from trading.signer import keyfile, place
+from trading.signer.networks import Network
 from trading.sources import PriceSource
 
 log = structlog.get_logger(__name__)
@@ -107,14 +109,19 @@ def _source(options: dict[str, Any]) -> PriceSource:
 
 def _fund(sandbox: Sandbox, options: dict[str, Any]) -> None:
     usdc, lamports = _raw(options["usdc"], USDC.decimals), _raw(options["sol"], SOL.decimals)
-    ours = [network.address()] if network.key_file().exists() else []
-    for address in options["fund"] or ours:
+    for address in options["fund"] or _ours():
         try:
             Pubkey.from_string(address)
         except ValueError as exc:
             raise SandboxError(f"{address} is no address of a wallet.") from exc
         if sandbox.fund(address, usdc=usdc, lamports=lamports) is not None:
             log.info("A wallet was funded.", action="sandbox_funded", address=address, usdc=usdc, lamports=lamports)
+
+
+def _ours() -> list[str]:
+    """The company's wallet on a sandbox, where it has one."""
+    file = place.key_path(settings.TRADECO_HOME, Network.SANDBOX)
+    return [keyfile.describe(file).address] if file.exists() else []
 
 
 def _raw(amount: str, decimals: int) -> int:
