@@ -26,13 +26,13 @@ run: ## run the company: database, web, worker, market (PORT, HOST, TRADECO_HOME
 	@$(RUN_READY)
 	@exec $(VENV) manage.py up
 
-test: ## everything but the slow tests, on a PostgreSQL of their own, as many at once as there are cores (ARGS="-n 0": one)
+test: ## everything but the slow tests, on a PostgreSQL of their own, two at a time (ARGS="-n 0": one)
 	@$(DEV_READY)
-	@$(VENV) -m pytest -m "not slow" -n auto $(ARGS)
+	@$(VENV) -m pytest -m "not slow" -n 2 $(ARGS)
 
 test-fast: ## without the races and the browser too
 	@$(DEV_READY)
-	@$(VENV) -m pytest -m "not (slow or race or browser)" -n auto $(ARGS)
+	@$(VENV) -m pytest -m "not (slow or race or browser)" -n 2 $(ARGS)
 
 test-slow: ## what make test leaves out: a million rows, long chaos
 	@$(DEV_READY)

@@ -4,6 +4,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
+
 from missions.drafts import Params
 from missions.gates import Case
 from missions.vocabulary import TRADING_KINDS
@@ -77,8 +79,8 @@ def portfolio(case: Case, *, now: datetime) -> dict[str, Any]:
 
 def reconciliation(case: Case, *, now: datetime) -> dict[str, Any]:
     """When books and chain were last compared, and what is open on this trade's assets. Paper has no chain."""
-    owner = Wallet.objects.filter(name=portfolios.WALLET).first()
-    if owner is None or not owner.address:
+    owner = Wallet.objects.filter(name=portfolios.WALLET).first() if _on_chain() else None
+    if owner is None:
         return {"needed": False}
     params = _params(case)
     found = intents.market_of(params) if params else None
@@ -102,14 +104,16 @@ def reserve(case: Case, *, now: datetime) -> dict[str, Any]:
 
 def token(case: Case, *, now: datetime) -> dict[str, Any]:
     """What is known of the safety of the case's token, as it was last asked; stored, never asked over the network."""
+    if not _on_chain():
+        return {"needed": False}
     params = _params(case)
     found = intents.market_of(params) if params else None
     if found is None:
-        return {"known": False}
+        return {"needed": True, "known": False}
     base = found.base
     return {
         "known": base.checked_at is not None,
-        "needed": _on_chain(),
+        "needed": True,
         "verified": base.verified,
         "mint_authority_disabled": base.mint_authority_disabled,
         "freeze_authority_disabled": base.freeze_authority_disabled,
@@ -119,7 +123,8 @@ def token(case: Case, *, now: datetime) -> dict[str, Any]:
 
 
 def _on_chain() -> bool:
-    return Wallet.objects.filter(name=portfolios.WALLET).exclude(address="").exists()
+    """From the settings, not the database: gates judge while the wallet is locked."""
+    return bool(settings.NETWORK != "paper")
 
 
 def signals(case: Case, *, now: datetime) -> list[dict[str, Any]]:

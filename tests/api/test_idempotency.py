@@ -189,7 +189,7 @@ def test_two_hundred_proposals_at_once_get_exactly_the_twenty_that_the_cap_has_l
     wide = {"position_usd_max": "100000", "position_max": "1", "exposure_max": "1", "price_stale_after_seconds": 3600}
     cast.set_policy(**{cap: 20}, **wide)
     programs = [Program(tokens["reviewer"]), Program(tokens["operator"])]
-    answers = at_once(200, lambda n: programs[n % 2].post("proposals/", body), hands=100)
+    answers = at_once(200, lambda n: programs[n % 2].post("proposals/", body), hands=40)
     assert Counter(answer.status_code for answer in answers) == {201: 200}
     told = Counter((answer.json()["status"], answer.json()["code"]) for answer in answers)
     assert told == {("approved", "approved"): 20, ("rejected", "cap_reached"): 180}

@@ -57,7 +57,12 @@ ARCHIVING = {  # a segment once a minute if anything happened, compressed, whole
     "archive_timeout": "60",
     "archive_command": "gzip -c '%p' > '{archive}/%f.new' && mv '{archive}/%f.new' '{archive}/%f.gz'",
 }
-UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+UNSAFE_BUT_FAST = {  # for tests, of which several processes may come with a hundred clients each
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "600",
+}
 
 
 def connection(home: Path) -> dict[str, str]:
