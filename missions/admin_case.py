@@ -80,7 +80,7 @@ def effect(proposal: Proposal) -> tuple[str, Rows]:
     if TRADING_KINDS.isdisjoint(draft.kinds):
         return "Effect on the portfolio", [("Money", "Moves none.", None)]
     _, policy = policies.current()
-    facts = gates.fact("portfolio", Case(draft=draft, protective=proposal.protective), now=db.now())
+    facts = gates.Known(Case(draft=draft, protective=proposal.protective), now=db.now())["portfolio"]
     equity, before = Decimal(facts["equity_usd"]), Decimal(facts["exposure_usd"])
     after = max(Decimal(0), before - proposal.value_usd if is_exit(draft) else before + proposal.value_usd)
     rows: Rows = [

@@ -45,6 +45,20 @@ class Judgement:
     facts: Facts
 
 
+class Known:
+    """The facts about one case at one moment, each asked of its provider in `settings.FACTS` once."""
+
+    def __init__(self, case: Case, *, now: datetime) -> None:
+        self.case = case
+        self.now = now
+        self._facts: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._facts:
+            self._facts[name] = load(settings.FACTS[name])(self.case, now=self.now)
+        return self._facts[name]
+
+
 Rule = Callable[[Case, Facts, Policy, datetime], Deny | None]
 
 
@@ -70,33 +84,22 @@ def gate(*facts: str, kinds: frozenset[StepKind] | None = None) -> Callable[[Rul
     return make
 
 
-def judge(case: Case, *, policy: Policy, now: datetime) -> list[Judgement]:
+def judge(known: Known, *, policy: Policy) -> list[Judgement]:
     """Ask every gate that the case concerns; each verdict carries the facts that it was given."""
-    gathered: dict[str, Any] = {}
-    return [
-        _ask(each, case, gathered, policy, now)
-        for each in (load(path) for path in settings.GATES)
-        if each.concerns(case)
-    ]
+    gates: list[Gate] = [load(path) for path in settings.GATES]
+    return [_ask(each, known, policy) for each in gates if each.concerns(known.case)]
 
 
 def first_denial(judgements: list[Judgement]) -> Deny | None:
     return next((judgement.denied for judgement in judgements if judgement.denied), None)
 
 
-def fact(name: str, case: Case, *, now: datetime) -> Any:
-    """One named fact about a case, from its provider in `settings.FACTS`."""
-    return load(settings.FACTS[name])(case, now=now)
-
-
-def _ask(asked: Gate, case: Case, gathered: dict[str, Any], policy: Policy, now: datetime) -> Judgement:
+def _ask(asked: Gate, known: Known, policy: Policy) -> Judgement:
     facts: dict[str, Any] = {}
     try:
         for name in asked.facts:
-            if name not in gathered:
-                gathered[name] = fact(name, case, now=now)
-            facts[name] = gathered[name]
-        denied = asked.rule(case, facts, policy, now)
+            facts[name] = known[name]
+        denied = asked.rule(known.case, facts, policy, known.now)
     except DatabaseError:
         raise  # the whole decision fails and nothing is approved
     except Exception as exc:

@@ -19,7 +19,7 @@ from django.db import IntegrityError
 from agents.models import Agent
 from missions import caps, drafts, gates, handlers, planning, policies
 from missions.drafts import Draft
-from missions.gates import Case, Deny, Judgement
+from missions.gates import Case, Deny, Judgement, Known
 from missions.models import Approval, Mission, Proposal, Verdict
 from missions.policy_keys import Policy
 from missions.vocabulary import TRADING_KINDS, ProposalStatus
@@ -101,23 +101,21 @@ def submit_within(
         return standing
     _require_agent(draft.agent)
     revision, policy = policies.current()
-    case = Case(draft=draft, protective=protective)
+    known = Known(Case(draft=draft, protective=protective), now=now)
     try:
         with db.savepoint():
-            proposal = _create(
-                case, source=source, author=author, cause=cause, revision=revision, policy=policy, now=now
-            )
+            proposal = _create(known, source=source, author=author, cause=cause, revision=revision, policy=policy)
     except IntegrityError:
         if not cause:
             raise
         return Proposal.objects.get(cause=cause)  # another process answered the same cause just now
-    judgements = gates.judge(case, policy=policy, now=now)
+    judgements = gates.judge(known, policy=policy)
     _record(proposal, judgements, stage=Verdict.Stage.SUBMISSION, now=now)
     denied = gates.first_denial(judgements)
     if denied:
         _reject(proposal, code=denied.code, reason=denied.reason, by="a gate", now=now)
     else:
-        _route(proposal, case, policy=policy, now=now)
+        _route(proposal, known, policy=policy)
     return proposal
 
 
@@ -244,15 +242,9 @@ def _require_agent(key: str) -> None:
 
 
 def _create(
-    case: Case,
-    *,
-    source: str,
-    author: AbstractBaseUser | None,
-    cause: str,
-    revision: int,
-    policy: Policy,
-    now: datetime,
+    known: Known, *, source: str, author: AbstractBaseUser | None, cause: str, revision: int, policy: Policy
 ) -> Proposal:
+    case, now = known.case, known.now
     draft = case.draft
     proposal = Proposal.objects.create(
         agent_id=draft.agent,
@@ -266,7 +258,7 @@ def _create(
         confidence=draft.confidence,
         forecast_probability=draft.forecast.probability if draft.forecast else None,
         forecast_horizon_minutes=draft.forecast.horizon_minutes if draft.forecast else None,
-        value_usd=_worth(case, now=now),
+        value_usd=_worth(known),
         revision=revision,
         seed=secrets.randbits(62),
         created_at=now,
@@ -288,11 +280,11 @@ def _create(
     return proposal
 
 
-def _worth(case: Case, *, now: datetime) -> Decimal:
+def _worth(known: Known) -> Decimal:
     """What the draft's trades move, in USD; 0 for work that moves nothing."""
-    if TRADING_KINDS.isdisjoint(case.draft.kinds):
+    if TRADING_KINDS.isdisjoint(known.case.draft.kinds):
         return Decimal(0)
-    return Decimal(gates.fact("worth", case, now=now))
+    return Decimal(known["worth"])
 
 
 def _record(proposal: Proposal, judgements: list[Judgement], *, stage: str, now: datetime) -> None:
@@ -311,12 +303,13 @@ def _record(proposal: Proposal, judgements: list[Judgement], *, stage: str, now:
     )
 
 
-def _route(proposal: Proposal, case: Case, *, policy: Policy, now: datetime) -> None:
+def _route(proposal: Proposal, known: Known, *, policy: Policy) -> None:
     """Policy decides who decides: nobody (work without risk, protective exits), a vote, people."""
+    case, now = known.case, known.now
     if case.protective or set(case.draft.kinds) <= set(policy.auto_approve_kinds):
         _approve(proposal, by="policy", reason="Policy approves this kind.", policy=policy, now=now)
         return
-    said = _vote(proposal, case, policy=policy, now=now)
+    said = _vote(proposal, known, policy=policy)
     if said.approve is False:
         _reject(proposal, code=said.code, reason=said.reason, by="vote", now=now)
     elif said.approve is None or proposal.value_usd >= policy.human_from_usd:
@@ -325,13 +318,13 @@ def _route(proposal: Proposal, case: Case, *, policy: Policy, now: datetime) -> 
         _approve(proposal, by="vote", reason=said.reason, policy=policy, now=now)
 
 
-def _vote(proposal: Proposal, case: Case, *, policy: Policy, now: datetime) -> Decided:
+def _vote(proposal: Proposal, known: Known, *, policy: Policy) -> Decided:
     """Let the deciders vote on the kinds that need one; one no rejects, one "can't say" asks people."""
-    voting = [kind for kind in case.draft.kinds if kind in policy.needs_vote_kinds]
+    voting = [kind for kind in known.case.draft.kinds if kind in policy.needs_vote_kinds]
     paths = sorted({settings.DECIDERS[kind.value] for kind in voting if kind.value in settings.DECIDERS})
     if not paths:
         return Decided(approve=None, reason="No vote settles this kind: people must decide.")
-    said = [load(path)(proposal, case, policy=policy, now=now) for path in paths]
+    said = [load(path)(proposal, known, policy=policy) for path in paths]
     for answer in (False, None):
         for each in said:
             if each.approve is answer:
@@ -347,7 +340,7 @@ def _approve(proposal: Proposal, *, by: str, reason: str, policy: Policy, now: d
         handler = handlers.of(step.kind)
         if handler is not None:
             handler.lock(step)  # what approving makes scarcer is locked before it is judged
-    judgements = gates.judge(case, policy=policy, now=now)
+    judgements = gates.judge(Known(case, now=now), policy=policy)
     _record(proposal, judgements, stage=Verdict.Stage.APPROVAL, now=now)
     denied = gates.first_denial(judgements)
     if denied is None:

@@ -8,9 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from missions import gates
 from missions.drafts import is_exit
-from missions.gates import Case
+from missions.gates import Case, Known
 from missions.models import Proposal
 from missions.policy_keys import Policy
 from missions.proposals import Decided
@@ -25,16 +24,16 @@ AGREEING_MIN = Decimal("0.5")  # share of signal strength that must point the sa
 Ballot = tuple[str, Stance, str]
 
 
-def vote(proposal: Proposal, case: Case, *, policy: Policy, now: datetime) -> Decided:
+def vote(proposal: Proposal, known: Known, *, policy: Policy) -> Decided:
     """Sage and atlas vote; each vote is stored with the facts that it rests on."""
     db.requires_transaction()
-    facts = {name: gates.fact(name, case, now=now) for name in ("trade", "portfolio", "signals")}
+    case, facts = known.case, {name: known[name] for name in ("trade", "portfolio", "signals")}
     ballots: list[Ballot] = [
         ("sage", *_sage(case, facts, policy)),
         ("atlas", *_atlas(proposal, case, facts)),
     ]
     for agent, stance, reason in ballots:
-        _cast(proposal, agent, stance, reason, facts, now=now)
+        _cast(proposal, agent, stance, reason, facts, now=known.now)
     return _count(ballots)
 
 

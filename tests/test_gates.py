@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from missions import company, gates, policies
 from missions.drafts import Draft
-from missions.gates import Case, Deny, gate
+from missions.gates import Case, Deny, Known, gate
 from missions.models import CapUse, Proposal, Verdict
 from missions.policy_keys import Policy
 from missions.vocabulary import TRADING_KINDS, CompanyStatus, StepKind
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("company")
 def judge(draft: Draft, *, protective: bool = False) -> dict[str, str | None]:
     """Each gate that was asked, and the code of its denial."""
     _, policy = policies.current()
-    judgements = gates.judge(Case(draft=draft, protective=protective), policy=policy, now=db.now())
+    judgements = gates.judge(Known(Case(draft=draft, protective=protective), now=db.now()), policy=policy)
     return {judgement.gate: judgement.denied.code if judgement.denied else None for judgement in judgements}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from solders.keypair import Keypair
 from solders.rpc import errors, responses
@@ -373,6 +373,7 @@ JUNK = st.recursive(
 
 
 @given(method=st.sampled_from(sorted(ALL_METHODS)), params=st.lists(JUNK, max_size=3) | JUNK)
+@example(method="sendTransaction", params=["1" * 64])  # bytes that are a transaction and yet hold none
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_junk_gets_an_answer(world: Sandbox, method: str, params: Any) -> None:
     answer = world.rpc.answer({"id": 1, "method": method, "params": params})

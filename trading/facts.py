@@ -64,15 +64,13 @@ def portfolio(case: Case, *, now: datetime) -> dict[str, Any]:
     """Equity, free cash, exposure, drawdown, the day's loss and which markets are in use."""
     found = portfolios.summary(now=now)
     lost = found.day_start_usd - found.equity_usd
-    in_use = set(Position.objects.filter(status=PositionStatus.OPEN).values_list("market", flat=True))
-    in_use |= set(Order.objects.filter(side=Side.BUY, status__in=LIVE_ORDER).values_list("market", flat=True))
     return {
         "equity_usd": str(found.equity_usd),
         "free_cash_usd": str(found.free_cash_usd),
         "exposure_usd": str(found.exposure_usd),
         "drawdown": f"{found.drawdown:.6f}",
         "day_loss": f"{lost / found.day_start_usd:.6f}" if found.day_start_usd else "0",
-        "markets_in_use": sorted(in_use),
+        "markets_in_use": found.markets_in_use,
         "unpriced": found.unpriced,
     }
 

@@ -1,11 +1,14 @@
 """What the company owns and earned: cash, marks, exposure, P&L, equity and its drawdown."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from tradeco.common import db, events
 from tradeco.common.vocabulary import EventKind
@@ -33,6 +36,7 @@ class Portfolio:
     drawdown: Decimal
     day_start_usd: Decimal
     open_positions: int
+    markets_in_use: list[str]
     unpriced: list[str] = field(default_factory=list)
 
 
@@ -48,26 +52,30 @@ def summary(*, now: datetime) -> Portfolio:
 
 
 def _summary(now: datetime) -> Portfolio:
-    cash = _account(AccountKind.WALLET)
+    drawers = _drawers()
+    cash = drawers[AccountKind.WALLET]
     held = list(Position.objects.filter(status=PositionStatus.OPEN).select_related("market__base", "market__quote"))
     worths = {position: positions.value(position) for position in held}
     priced = {position: worth for position, worth in worths.items() if worth is not None}
     marks = sum(priced.values())
     equity = cash.balance + marks
-    peak = max(_peak(), equity)
+    orders = list(Order.objects.filter(side=Side.BUY, status__in=LIVE_ORDER).values_list("market", "amount_in"))
+    peak, day_start = _measured(now=now)
+    peak = max(peak or 0, equity)
     return Portfolio(
         cash_usd=money.usd(cash.balance),
         free_cash_usd=money.usd(cash.balance - cash.reserved),
         positions_usd=money.usd(marks),
         equity_usd=money.usd(equity),
-        exposure_usd=money.usd(marks + _reserved_for_buys()),
-        realized_pnl_usd=money.usd(_realized(cash.balance, held)),
+        exposure_usd=money.usd(marks + sum(amount for _, amount in orders)),
+        realized_pnl_usd=money.usd(_realized(drawers, held)),
         unrealized_pnl_usd=money.usd(sum(worth - position.cost for position, worth in priced.items())),
-        fees_usd=money.usd(_account(AccountKind.FEES).balance),
+        fees_usd=money.usd(drawers[AccountKind.FEES].balance),
         peak_usd=money.usd(peak),
         drawdown=Decimal(peak - equity) / Decimal(peak) if peak else Decimal(0),
-        day_start_usd=money.usd(_day_start(now=now, otherwise=equity)),
+        day_start_usd=money.usd(day_start or equity),
         open_positions=len(held),
+        markets_in_use=sorted({position.market_id for position in held} | {market for market, _ in orders}),
         unpriced=[position.market_id for position, worth in worths.items() if worth is None],
     )
 
@@ -124,38 +132,33 @@ def market_time(*, now: datetime) -> datetime:
     return Feed.objects.values_list("market_time", flat=True).first() or now
 
 
-def _account(kind: AccountKind) -> Account:
-    """The wallet's USDC in one drawer; an empty one before the books are open."""
-    return Account.objects.filter(wallet=WALLET, kind=kind, asset__symbol="USDC").first() or Account()
+def _drawers() -> dict[AccountKind, Account]:
+    """The wallet's USDC by drawer; empty ones before the books are open."""
+    rows = Account.objects.filter(wallet=WALLET, asset__symbol="USDC")
+    return defaultdict(Account, {AccountKind(row.kind): row for row in rows})
 
 
-def _realized(cash: int, held: list[Position]) -> int:
+def _realized(drawers: Mapping[AccountKind, Account], held: list[Position]) -> int:
     """Realised P&L since the opening: cash, and the cost of what is held, beyond the capital paid in.
 
     Equal to the sum over all positions ever, which would be read whole at each look.
     """
-    paid_in: int = -_account(AccountKind.CAPITAL).balance
+    paid_in: int = -drawers[AccountKind.CAPITAL].balance
     cost: int = sum(position.cost for position in held)
+    cash: int = drawers[AccountKind.WALLET].balance
     return cash + cost - paid_in
 
 
-def _reserved_for_buys() -> int:
-    live = Order.objects.filter(side=Side.BUY, status__in=LIVE_ORDER)
-    return int(live.aggregate(amount=Sum("amount_in"))["amount"] or 0)
+def _measured(*, now: datetime) -> tuple[int | None, int | None]:
+    """The newest peak, and equity at the beginning of the UTC day: the last snapshot's before it, else the day's first.
 
-
-def _peak() -> int:
-    newest = EquitySnapshot.objects.order_by("-at").values_list("peak", flat=True).first()
-    return newest or 0
-
-
-def _day_start(*, now: datetime, otherwise: int) -> int:
-    """Equity at the beginning of the UTC day: the last snapshot before it, else the first of the day."""
+    None where nothing was measured yet.
+    """
     midnight = datetime.combine(now.astimezone(UTC).date(), time.min, tzinfo=UTC)
-    before = EquitySnapshot.objects.filter(at__lt=midnight).order_by("-at")
-    first = EquitySnapshot.objects.filter(Q(at__gte=midnight)).order_by("at")
-    found = before.values_list("equity", flat=True).first() or first.values_list("equity", flat=True).first()
-    return found or otherwise
+    before = EquitySnapshot.objects.filter(at__lt=midnight).order_by("-at").values("equity")[:1]
+    first = EquitySnapshot.objects.filter(at__gte=midnight).order_by("at").values("equity")[:1]
+    opening = Coalesce(Subquery(before), Subquery(first))
+    return EquitySnapshot.objects.order_by("-at").values_list("peak", opening).first() or (None, None)
 
 
 def _raw(amount: Decimal) -> int:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from missions.models import CapUse, Mission, Proposal
+from missions.models import CapUse, Mission, Proposal, Verdict
 from tests import cast
-from tests.api.program import analysis
+from tests.api.program import analysis, trade
 from tests.web_server import WebServer, web_server
+from trading.models import Account, Order
 
 pytestmark = pytest.mark.usefixtures("committed_company")
 
@@ -50,23 +51,36 @@ def post(server: WebServer, secret: str, body: Any, **how: Any) -> tuple[int, An
 
 
 @pytest.mark.race
-def test_two_hundred_requests_at_once_get_exactly_what_the_cap_has_left(
-    server: WebServer, tokens: dict[str, str]
+@pytest.mark.parametrize(
+    ("cap", "body"),
+    [("analyses_per_day", analysis()), ("trades_per_day", trade("20.00"))],
+    ids=["analyses", "trades of 20 USD"],
+)
+def test_two_hundred_proposals_at_once_get_exactly_the_twenty_that_the_cap_has_left(
+    server: WebServer, tokens: dict[str, str], cap: str, body: dict[str, Any]
 ) -> None:
-    cast.set_policy(analyses_per_day=20)
+    wide = {"position_usd_max": "100000", "position_max": "1", "exposure_max": "1", "price_stale_after_seconds": 3600}
+    cast.set_policy(**{cap: 20}, **wide)
     gate = threading.Barrier(200)
-    body = json.dumps(analysis())
+    said = json.dumps(body)
 
-    def send(_: int) -> tuple[int, Any]:
+    def send(number: int) -> tuple[int, Any]:
         gate.wait()
-        return post(server, tokens["reviewer"], body)
+        return post(server, tokens[("reviewer", "operator")[number % 2]], said)
 
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(send, range(200)))
-    told = Counter((status, found.get("status"), found.get("code")) for status, found in answers)
-    assert told == {(201, "approved", "approved"): 20, (201, "rejected", "cap_reached"): 180}
-    assert Counter(Proposal.objects.values_list("status", flat=True)) == {"approved": 20, "rejected": 180}
-    assert (CapUse.objects.get().used, Mission.objects.count()) == (20, 20)
+    assert Counter(status for status, _ in answers) == {201: 200}
+    told = Counter((found["status"], found["code"]) for _, found in answers)
+    assert told == {("approved", "approved"): 20, ("rejected", "cap_reached"): 180}
+    assert Counter(Proposal.objects.values_list("status", "code")) == told
+    assert (CapUse.objects.get(cap=cap).used, Mission.objects.count()) == (20, 20)
+    refused = Proposal.objects.filter(status="rejected").values("pk")
+    verdicts = Verdict.objects.filter(proposal__in=refused, allowed=False, code="cap_reached")
+    assert verdicts.values("proposal").distinct().count() == 180
+    if cap == "trades_per_day":
+        assert Order.objects.count() == 20
+        assert Account.objects.get(kind="wallet", asset__symbol="USDC").reserved == 400_000_000
 
 
 def test_a_body_in_chunks_or_too_large_is_refused(server: WebServer, tokens: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from solders.message import Message, MessageV0, to_bytes_versioned
-from solders.transaction import VersionedTransaction
+from solders.transaction import SanitizeError, VersionedTransaction
 
 from trading.sandbox.bank import Simulated
 from trading.sandbox.codec import b58decode
@@ -46,7 +46,7 @@ def decode(text: str, encoding: str) -> VersionedTransaction:
     try:
         transaction = VersionedTransaction.from_bytes(raw)
         transaction.sanitize()
-    except ValueError as exc:
+    except (ValueError, SanitizeError) as exc:
         raise RpcError(INVALID_PARAMS, f"failed to deserialize VersionedTransaction: {exc}") from exc
     if bytes(transaction) != raw:
         raise RpcError(INVALID_PARAMS, "failed to deserialize VersionedTransaction: trailing bytes")
