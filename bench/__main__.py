@@ -23,6 +23,7 @@ MEASUREMENTS = {
     "beat": "the heartbeat's looks beside a million steps and events",
     "events": "live delivery to a hundred listeners",
     "doorbell": "from a proposal to its claimed step, through a real cluster",
+    "swaps": "trades on a sandbox chain by 1, 4 and 8 workers, and what one costs",
     "processes": "memory of web, worker and market, and the second start",
 }
 

@@ -7,7 +7,7 @@ What follows from the verdicts is `proposals`' affair.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
@@ -22,6 +22,7 @@ from tradeco.common.wiring import load
 log = structlog.get_logger(__name__)
 
 Facts = Mapping[str, Any]
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +47,28 @@ class Judgement:
 
 
 class Known:
-    """The facts about one case at one moment, each asked of its provider in `settings.FACTS` once."""
+    """The facts about one case at one moment, each asked of its provider in `settings.FACTS` once.
+
+    A provider gets this object; rows that several of its facts rest on it reads by `once`.
+    """
 
     def __init__(self, case: Case, *, now: datetime) -> None:
         self.case = case
         self.now = now
         self._facts: dict[str, Any] = {}
+        self._read: dict[Callable[[Case], Any], Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._facts:
-            self._facts[name] = load(settings.FACTS[name])(self.case, now=self.now)
+            self._facts[name] = load(settings.FACTS[name])(self)
         return self._facts[name]
+
+    def once(self, read: Callable[[Case], Read]) -> Read:
+        """What `read` says of the case; it is asked once."""
+        if read not in self._read:
+            self._read[read] = read(self.case)
+        found: Read = self._read[read]
+        return found
 
 
 Rule = Callable[[Case, Facts, Policy, datetime], Deny | None]

@@ -20,6 +20,7 @@ from tests import canned_server
 from tests.canned_server import Reply
 from tests.race import stage
 from tradeco.common import breakers, db
+from tradeco.common.breakers import Limits
 from tradeco.common.errors import DomainError, NotFound
 from tradeco.common.models import Breaker
 from tradeco.common.outside import BreakerOpen, VenueUnavailable
@@ -36,7 +37,7 @@ def _a_process_that_knows_nothing() -> Iterator[None]:
 
 
 def guard(name: str = "rpc", *, probe_after_seconds: float = NEVER) -> AbstractContextManager[None]:
-    return breakers.guard(name, failures=3, window_seconds=300, probe_after_seconds=probe_after_seconds)
+    return breakers.guard(name, lambda: Limits(3, 300, probe_after_seconds))
 
 
 def call(outcome: BaseException | None = None, **more: Any) -> str:
@@ -233,7 +234,7 @@ def test_control_without_the_compare_and_set_several_get_through(monkeypatch: py
 @pytest.mark.django_db(transaction=True)
 def test_failures_of_many_at_once_are_all_counted() -> None:
     def failing(place: int) -> None:
-        with breakers.guard("rpc", failures=8, window_seconds=300, probe_after_seconds=NEVER):
+        with breakers.guard("rpc", lambda: Limits(8, 300, NEVER)):
             raise VenueUnavailable(f"{place}")
 
     ends = stage.together(7, failing)
@@ -252,7 +253,7 @@ django.setup()
 settings.DATABASES["default"]["NAME"] = sys.argv[1]
 from tradeco.common import breakers
 try:
-    with breakers.guard("rpc", failures=3, window_seconds=300, probe_after_seconds=3600):
+    with breakers.guard("rpc", lambda: breakers.Limits(3, 300, 3600)):
         print("done")
 except breakers.BreakerOpen as exc:
     print("open", round(exc.retry_after_seconds) > 3500)

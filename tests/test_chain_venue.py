@@ -3,6 +3,7 @@
 The judge is the chain's own ledger. Each guard has a control: without it the same weather trades twice.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from tests.chain_weather import (
 from tradeco.common import db
 from trading import attempts
 from trading.models import Attempt, Finding, LedgerTransaction, Order
+from trading.venues.chain import ChainVenue
 from trading.venues.rpc import SolanaRpc
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -235,6 +237,43 @@ def test_control_judged_without_the_finalized_height_it_is_done_twice(
     chain.sandbox.faults.clear()
     chain.slots(2)
     assert len(chain.landed()) == 2
+
+
+# --- a failure in a block that doesn't stand -------------------------------------------------------
+
+
+def fails_on_one_fork(chain: ChainCompany) -> None:
+    """It fails in a block; then another fork wins, on which it lands."""
+    chain.sandbox.faults.add("fail_transaction", route=SEND, times=1)
+    buy()
+    chain.visit()
+    chain.slots(2)
+    chain.visit()
+    assert chain.sandbox.ledger()[-1]["err"] is not None
+    chain.sandbox.chain.reorganise(str(Attempt.objects.get().reference), again_after=1)
+    chain.slots(2)
+
+
+def test_a_failure_is_believed_once_its_block_is_final(chain: ChainCompany) -> None:
+    fails_on_one_fork(chain)
+    assert statuses() == ["broadcast"]
+    chain.work()
+    lands_once(chain)
+
+
+def test_control_a_failure_that_is_believed_at_once_loses_the_trade(
+    chain: ChainCompany, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed = ChainVenue._landed
+
+    def hasty(self: ChainVenue, views: Any, *rest: Any) -> Any:
+        final = [replace(view, status=replace(view.status, confirmation="finalized")) for view in views]
+        return landed(self, final, *rest)
+
+    monkeypatch.setattr(ChainVenue, "_landed", hasty)
+    fails_on_one_fork(chain)
+    assert (statuses(), Order.objects.get().status) == (["failed_onchain"], "failed")
+    assert len(chain.landed()) == 1, "and yet it happened"
 
 
 # --- two nodes ------------------------------------------------------------------------------------

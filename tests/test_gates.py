@@ -124,18 +124,18 @@ def allows_trades(case: Case, facts: gates.Facts, policy: Policy, now: datetime)
     return None
 
 
-def errs_fact(case: Case, *, now: datetime) -> dict[str, Any]:
+def errs_fact(known: Known) -> dict[str, Any]:
     raise KeyError("price")
 
 
-def broken_database(case: Case, *, now: datetime) -> dict[str, Any]:
+def broken_database(known: Known) -> dict[str, Any]:
     raise DatabaseError("the server is away")
 
 
 asked = 0
 
 
-def counted(case: Case, *, now: datetime) -> dict[str, Any]:
+def counted(known: Known) -> dict[str, Any]:
     global asked
     asked += 1
     return {"status": "active", "reason": ""}

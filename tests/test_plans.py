@@ -269,10 +269,10 @@ def test_the_newest_candles_are_read_from_their_end() -> None:
 
 
 def test_signals_of_now_are_found_without_looking_at_older_ones() -> None:
-    from missions.gates import Case
+    from missions.gates import Case, Known
 
     cast.fill_market()
-    holds(lambda: facts.signals(Case(draft=cast.buy(), protective=False), now=db.now()), rows=2_000)
+    holds(lambda: facts.signals(Known(Case(draft=cast.buy()), now=db.now())), rows=2_000)
 
 
 def test_looking_back_over_a_window_reads_that_window() -> None:

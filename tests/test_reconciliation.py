@@ -1,12 +1,15 @@
 """Books beside the chain: what vanished is reversed, strangers are found, differences shown, people's verbs bounded."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AbstractUser
 from django.core.management import CommandError, call_command
+from django.db.models import Sum
 
 from missions import policies
 from missions.models import Company, Outcome, Step
@@ -29,8 +32,23 @@ from tradeco.common import db
 from tradeco.common.models import Event
 from trading import agreeing, money, movements, portfolio, reconciliation, settling, stocktaking
 from trading.findings import FindingSettled
-from trading.models import Account, Agreement, Attempt, Fill, Finding, LedgerTransaction, Order, Position, Wallet
+from trading.models import (
+    Account,
+    Agreement,
+    Attempt,
+    Fill,
+    Finding,
+    LedgerEntry,
+    LedgerTransaction,
+    Lot,
+    LotSale,
+    Order,
+    Position,
+    Wallet,
+)
 from trading.settling import EvidenceAgainst, NotInDoubt, Verb
+from trading.venues.base import Executed
+from trading.venues.chain import ChainVenue
 
 JUP = "JUPyiwrYJFskUPiHa7hkeR8VUtAeFoSYbKedZNsDvCN"
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -76,6 +94,97 @@ def test_one_that_vanishes_and_lands_again_stays_as_it_is(chain: ChainCompany) -
     assert chain.reconcile()["final"] == 1
     agreed(chain)
     assert not Finding.objects.exists()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """What a transaction brought is that much more from now on; the sandbox's pools give the same on each fork."""
+    look_up = ChainVenue.look_up
+
+    def more(amount: int) -> None:
+        def told(self: ChainVenue, *about: Any) -> Any:
+            receipt = look_up(self, *about)
+            return (
+                replace(receipt, amount_out=receipt.amount_out + amount) if isinstance(receipt, Executed) else receipt
+            )
+
+        monkeypatch.setattr(ChainVenue, "look_up", told)
+
+    return more
+
+
+def became_final(chain: ChainCompany) -> None:
+    chain.slots(40)
+    assert chain.reconcile()["final"] == 1
+    assert chain.reconcile()["final"] == 0
+    entries = LedgerEntry.objects.values("asset").annotate(total=Sum("amount"))
+    assert not entries.exclude(total=0).exists()
+
+
+@pytest.mark.parametrize("more", [-1_000, 1_000])
+def test_a_purchase_that_brought_something_else_in_the_end_is_booked_so(
+    chain: ChainCompany, elsewhere: Callable[[int], None], more: int
+) -> None:
+    buy()
+    chain.work()
+    booked, books = Fill.objects.get(), chain.books()
+    elsewhere(more)
+    became_final(chain)
+    fill, held = Fill.objects.get(), Position.objects.get()
+    assert (fill.amount_out, fill.attempt.status) == (booked.amount_out + more, "finalized")
+    assert (held.quantity, held.cost) == (fill.amount_out, fill.amount_in + fill.network_fee_quote)
+    assert Lot.objects.get().remaining == fill.amount_out
+    bought = fill.order.market.base_id
+    assert chain.books() == books | {bought: books[bought] + more}
+
+
+@pytest.mark.parametrize("more", [-1_000, 1_000])
+def test_a_sale_that_brought_something_else_in_the_end_earned_that(
+    chain: ChainCompany, elsewhere: Callable[[int], None], more: int
+) -> None:
+    buy()
+    chain.work()
+    became_final(chain)
+    cast.submit(cast.close(Position.objects.get().pk))
+    chain.work()
+    booked, balance = Fill.objects.latest("pk"), chain.books()[money.USDC]
+    elsewhere(more)
+    became_final(chain)
+    fill = Fill.objects.latest("pk")
+    assert fill.realized_quote == (booked.realized_quote or 0) + more
+    assert Position.objects.get().realized == fill.realized_quote
+    assert sum(LotSale.objects.values_list("proceeds", flat=True)) == fill.amount_out - fill.network_fee_quote
+    assert chain.books()[money.USDC] == balance + more
+
+
+def test_what_a_purchase_brought_more_after_it_was_sold_stays_in_its_position(
+    chain: ChainCompany, elsewhere: Callable[[int], None]
+) -> None:
+    bought_and_sold(chain)
+    elsewhere(1_000)
+    became_final(chain)
+    held = Position.objects.get()
+    assert (held.status, held.quantity, held.cost) == ("open", 1_000, 0)
+
+
+def test_what_a_purchase_brought_less_after_it_was_sold_is_a_person_s_affair(
+    chain: ChainCompany, elsewhere: Callable[[int], None]
+) -> None:
+    bought_and_sold(chain)
+    before = chain.books()
+    elsewhere(-1_000)
+    chain.slots(40)
+    assert chain.reconcile()["final"] == 0
+    assert (chain.books(), Position.objects.get().status) == (before, "closed")
+
+
+def bought_and_sold(chain: ChainCompany) -> None:
+    """The sale is final, the purchase still only confirmed here."""
+    buy()
+    chain.work()
+    cast.submit(cast.close(Position.objects.get().pk))
+    chain.work()
+    Attempt.objects.filter(pk=Attempt.objects.latest("pk").pk).update(status="finalized")
 
 
 def test_a_purchase_that_vanishes_takes_the_sale_that_followed_along(chain: ChainCompany) -> None:

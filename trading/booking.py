@@ -29,7 +29,7 @@ def fill(order: Order, attempt: Attempt, executed: Executed, *, policy: Policy, 
         reference=f"fill:{attempt.reference}",
         kind=LedgerKind.FILL,
         wallet=order.wallet,
-        lines=[*_lines(order, executed), *_network_lines(executed.network_fee, executed.rent, network_quote)],
+        lines=lines(order, executed, network_quote),
         now=now,
         market_at=market_at,
         memo=f"{order.side} {market.name}, order #{order.pk}",
@@ -99,7 +99,12 @@ _ENDED = {
 }
 
 
-def _lines(order: Order, executed: Executed) -> list[Line]:
+def lines(order: Order, executed: Executed, network_quote: int) -> list[Line]:
+    """What a fill books, the network's fee in raw quote beside it."""
+    return [*_exchange(order, executed), *_network_lines(executed.network_fee, executed.rent, network_quote)]
+
+
+def _exchange(order: Order, executed: Executed) -> list[Line]:
     base, quote, fee = order.market.base_id, order.market.quote_id, executed.fee_quote
     if order.side == Side.BUY:
         return [

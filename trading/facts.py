@@ -1,13 +1,13 @@
 """Facts that trading provides to gates, voices and pages. JSON, stored with the verdicts: decimals as strings."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 
 from missions.drafts import Params
-from missions.gates import Case
+from missions.gates import Case, Known
 from missions.vocabulary import TRADING_KINDS
 from tradeco.common.errors import DomainError
 from trading import intents, money, positions
@@ -20,13 +20,12 @@ from trading.vocabulary import FindingKind, OrderStatus, PositionStatus, Side
 SIGNAL_BARS = 24  # older signals say nothing about now
 
 
-def market(case: Case, *, now: datetime) -> dict[str, Any]:
+def market(known: Known) -> dict[str, Any]:
     """The market that the case concerns: known, open, its price and the price's age, orders in doubt on it."""
-    params = _params(case)
-    found = intents.market_of(params) if params else None
+    found = known.once(_market)
     if found is None:
         return {"known": False}
-    age = (now - found.received_at).total_seconds() if found.received_at else None
+    age = (known.now - found.received_at).total_seconds() if found.received_at else None
     return {
         "known": True,
         "name": found.name,
@@ -37,22 +36,21 @@ def market(case: Case, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def trade(case: Case, *, now: datetime) -> dict[str, Any]:
+def trade(known: Known) -> dict[str, Any]:
     """What the case would do: side, value in USD, and its position's value, cost and gain where one stands."""
-    params = _params(case)
-    if params is None:
-        return {"possible": False, "code": "no_trade", "reason": "It moves no money."}
     try:
-        intent = intents.read(params)
+        intent = known.once(_intent)
     except DomainError as refused:
         return {"possible": False, "code": refused.code, "reason": refused.detail}
+    if intent is None:
+        return {"possible": False, "code": "no_trade", "reason": "It moves no money."}
     held = intent.position or _held(intent.market)
     return {
         "possible": True,
         "side": intent.side.value,
         "market": intent.market.name,
         "value_usd": str(_value(intent)),
-        "slippage_bps": getattr(params, "slippage_bps", None),
+        "slippage_bps": getattr(_params(known.case), "slippage_bps", None),
         "position": held.pk if held else None,
         "position_cost_usd": str(money.usd(held.cost)) if held else "0",
         "position_gain": f"{positions.gain(held):.6f}" if held else None,
@@ -60,9 +58,9 @@ def trade(case: Case, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def portfolio(case: Case, *, now: datetime) -> dict[str, Any]:
+def portfolio(known: Known) -> dict[str, Any]:
     """Equity, free cash, exposure, drawdown, the day's loss and which markets are in use."""
-    found = portfolios.summary(now=now)
+    found = portfolios.summary(now=known.now)
     lost = found.day_start_usd - found.equity_usd
     return {
         "equity_usd": str(found.equity_usd),
@@ -75,16 +73,15 @@ def portfolio(case: Case, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def reconciliation(case: Case, *, now: datetime) -> dict[str, Any]:
+def reconciliation(known: Known) -> dict[str, Any]:
     """When books and chain were last compared, and what is open on this trade's assets. Paper has no chain."""
     owner = Wallet.objects.filter(name=portfolios.WALLET).first() if _on_chain() else None
     if owner is None:
         return {"needed": False}
-    params = _params(case)
-    found = intents.market_of(params) if params else None
+    found = known.once(_market)
     mints = [found.base_id, found.quote_id] if found else []
     findings = Finding.objects.filter(wallet=owner, settled_at=None)
-    age = None if owner.reconciled_at is None else (now - owner.reconciled_at).total_seconds()
+    age = None if owner.reconciled_at is None else (known.now - owner.reconciled_at).total_seconds()
     return {
         "needed": True,
         "age_seconds": None if age is None else round(age, 1),
@@ -93,19 +90,18 @@ def reconciliation(case: Case, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def reserve(case: Case, *, now: datetime) -> dict[str, Any]:
+def reserve(known: Known) -> dict[str, Any]:
     """SOL for the network's fees: what the wallet holds beyond its positions. Paper pays none."""
     if not _on_chain():
         return {"needed": False}
     return {"needed": True, "sol": str(money.units(portfolios.fee_reserve(), 9))}
 
 
-def token(case: Case, *, now: datetime) -> dict[str, Any]:
+def token(known: Known) -> dict[str, Any]:
     """What is known of the safety of the case's token, as it was last asked; stored, never asked over the network."""
     if not _on_chain():
         return {"needed": False}
-    params = _params(case)
-    found = intents.market_of(params) if params else None
+    found = known.once(_market)
     if found is None:
         return {"needed": True, "known": False}
     base = found.base
@@ -116,7 +112,7 @@ def token(case: Case, *, now: datetime) -> dict[str, Any]:
         "mint_authority_disabled": base.mint_authority_disabled,
         "freeze_authority_disabled": base.freeze_authority_disabled,
         "liquidity_usd": None if base.liquidity_usd is None else str(base.liquidity_usd),
-        "age_seconds": None if base.checked_at is None else round((now - base.checked_at).total_seconds()),
+        "age_seconds": None if base.checked_at is None else round((known.now - base.checked_at).total_seconds()),
     }
 
 
@@ -125,10 +121,9 @@ def _on_chain() -> bool:
     return bool(settings.NETWORK != "paper")
 
 
-def signals(case: Case, *, now: datetime) -> list[dict[str, Any]]:
+def signals(known: Known) -> list[dict[str, Any]]:
     """The newest signal of each kind on the case's market, of the last few candles."""
-    params = _params(case)
-    found = intents.market_of(params) if params else None
+    found = known.once(_market)
     if found is None or found.price_at is None:
         return []
     newest = found.candles.order_by("-start").values_list("seconds", flat=True).first() or 60
@@ -148,19 +143,28 @@ def signals(case: Case, *, now: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def worth(case: Case, *, now: datetime) -> str:
+def worth(known: Known) -> str:
     """What the case's trades move, in USD; what can't be read yet is worth what it says it is."""
-    params = _params(case)
-    if params is None:
-        return "0"
     try:
-        return str(_value(intents.read(params)).quantize(Decimal("0.01")))
+        intent = known.once(_intent)
     except DomainError:
-        return str(getattr(params, "size_usd", 0))
+        return str(getattr(_params(known.case), "size_usd", 0))
+    return str(_value(intent).quantize(Decimal("0.01"))) if intent else "0"
 
 
 def _params(case: Case) -> Params | None:
     return next((step.typed for step in case.draft.steps if step.kind in TRADING_KINDS), None)
+
+
+def _intent(case: Case) -> Intent | None:
+    """Raises DomainError: what it asks for isn't there."""
+    params = _params(case)
+    return intents.read(params) if params else None
+
+
+def _market(case: Case) -> Market | None:
+    params = _params(case)
+    return intents.market_of(params) if params else None
 
 
 def _value(intent: Intent) -> Decimal:

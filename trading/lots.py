@@ -23,10 +23,9 @@ def book(fill: Fill) -> None:
         _sell(fill, unsold)
 
 
-def reverse(fill: Fill) -> None:
-    """As if a fill that is marked as reversed hadn't been.
-
-    Sales that followed a vanished purchase take from other lots then, so all of the asset's are told anew.
+def retell(fill: Fill) -> None:
+    """After a fill was reversed, or turned out to be another: sales that followed it may take from other lots then,
+    so all of the asset's are told anew.
     """
     db.requires_transaction()
     _replay(fill)

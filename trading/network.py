@@ -69,15 +69,18 @@ def guard(name: str) -> Guard:
     """The breaker of that name, with the limits of the policy in force."""
 
     def make() -> AbstractContextManager[None]:
-        _, policy = policies.current()
-        return breakers.guard(
-            name,
-            failures=policy.breaker_failures,
-            window_seconds=policy.breaker_window_seconds,
-            probe_after_seconds=policy.breaker_probe_after_seconds,
-        )
+        return breakers.guard(name, _limits)
 
     return make
+
+
+def _limits() -> breakers.Limits:
+    _, policy = policies.current()
+    return breakers.Limits(
+        failures=policy.breaker_failures,
+        window_seconds=policy.breaker_window_seconds,
+        probe_after_seconds=policy.breaker_probe_after_seconds,
+    )
 
 
 # One set a process: a worker is forked, and connections must not be shared with its parent.

@@ -115,7 +115,7 @@ def buy(order: Order, costs: Costs, *, policy: Policy, now: datetime, market_at:
     position.cost += costs.paid
     position.bought += costs.paid
     position.fees += costs.fees
-    _place_exits(position)
+    place_exits(position)
     position.save()
     return position
 
@@ -168,7 +168,8 @@ def _hold_until(policy: Policy, market_at: datetime) -> datetime | None:
     return market_at + timedelta(seconds=longest)
 
 
-def _place_exits(position: Position) -> None:
+def place_exits(position: Position) -> None:
+    """Put stop and take-profit where the average cost asks for them."""
     entry = entry_price(position)
     assert entry is not None
     position.stop_price = entry * (1 - position.stop_loss)

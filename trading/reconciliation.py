@@ -17,7 +17,7 @@ from missions import outcomes
 from missions.models import Step
 from tradeco.common import db, doorbell
 from tradeco.common.outside import VenueUnavailable
-from trading import attempts, findings, money, reversal, settling, stocktaking
+from trading import attempts, finality, findings, money, reversal, settling, stocktaking
 from trading.models import Asset, Attempt, Finding, Wallet
 from trading.portfolio import WALLET
 from trading.venues.base import Executed, NeverLanded, Refused
@@ -83,7 +83,7 @@ def _finality(attempt: Attempt, *, now: datetime) -> str:
     """A confirmed fill becomes final, or turns out to be none: then it is reversed and a person is told."""
     receipt = attempts.look_up(attempt)
     if isinstance(receipt, Executed) and receipt.final:
-        return "final" if reversal.make_final(attempt, now=now) else "waits"
+        return "final" if finality.make_final(attempt, receipt, now=now) else "waits"
     if isinstance(receipt, (NeverLanded, Refused)):
         return "vanished" if reversal.reverse(attempt, receipt, now=now) else "waits"
     return "waits"

@@ -1,4 +1,4 @@
-"""What becomes of a confirmed fill: final, or reversed because the chain forgot it. Each in one transaction, once."""
+"""A confirmed fill that the chain forgot is reversed, in one transaction, once."""
 
 from datetime import datetime
 from typing import Any
@@ -16,24 +16,6 @@ from trading.venues.base import NeverLanded, Refused
 from trading.vocabulary import AccountKind, AttemptStatus, FindingKind, LedgerKind, OrderStatus, PositionStatus, Side
 
 log = structlog.get_logger(__name__)
-
-
-def make_final(attempt: Attempt, *, now: datetime) -> bool:
-    """False where another pass was first."""
-    order = attempt.order
-    try:
-        with db.transaction():
-            states.move(attempt, to=AttemptStatus.FINALIZED)
-            events.emit(
-                kind=EventKind.ORDER_FINAL,
-                subject=order.subject,
-                agent=order.agent_id,
-                now=now,
-                data={"market": order.market_id, "reference": attempt.reference},
-            )
-    except StaleRow:
-        return False
-    return True
 
 
 def reverse(attempt: Attempt, proof: NeverLanded | Refused, *, now: datetime) -> bool:
@@ -83,7 +65,7 @@ def _reverse(attempt: Attempt, proof: NeverLanded | Refused, *, now: datetime) -
         booking.network_fee(order, attempt, lamports=proof.network_fee, now=now)
     _position_back(order, fill, now=now)
     Fill.objects.filter(pk=fill.pk).update(reversed_at=now)
-    lots.reverse(fill)
+    lots.retell(fill)
     states.move(order, to=OrderStatus.FAILED, code="vanished", reason=proof.reason[:500])
     events.emit(
         kind=EventKind.ORDER_VANISHED,

@@ -8,6 +8,7 @@ everything must have come to an end, and the chain, which knows nothing of our b
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess  # our own manage.py with fixed arguments  # nosec B404
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -52,8 +54,9 @@ def run(*, minutes: float, seed: int, say: Callable[[str], None]) -> Verdict:
     """
     begun = time.monotonic()
     dice = random.Random(seed)  # chooses what to break, no secret  # nosec B311
-    with tempfile.TemporaryDirectory(prefix="tradeco-soak-") as folder, _running(Path(folder)) as place:
-        say(f"The company runs in {folder}.")
+    folder = Path(tempfile.mkdtemp(prefix="tradeco-soak-"))
+    say(f"The company runs in {folder}, which is kept unless all is well.")
+    with _running(folder) as place:
         fire.prepare()
         struck = _burn(place, dice, until=time.monotonic() + minutes * 60, say=say)
         say("The fire is out; waiting for everything to come to an end.")
@@ -62,7 +65,9 @@ def run(*, minutes: float, seed: int, say: Callable[[str], None]) -> Verdict:
         found = verdict.judge(seen, strikes=struck, seconds=time.monotonic() - begun)
         for line in [] if found.ok else verdict.explain(seen):
             say(line)
-        return found
+    if found.ok:
+        shutil.rmtree(folder)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +213,10 @@ def _victim(up: psutil.Process, dice: random.Random) -> psutil.Process:
 def _settle(place: Place, say: Callable[[str], None]) -> None:
     """Wait until what was begun has ended, then halt, so that judging finds nothing half-way."""
     until = time.monotonic() + SETTLE_SECONDS
-    _wait_for_steps(place, say, until)
+    _wait_for_steps(place, say, until, begun_before=db.now())
     while not fire.patiently(_halted) and time.monotonic() < until:
         say("The company isn't halted yet")
-    _wait_for_steps(place, say, until)
+    _wait_for_steps(place, say, until, begun_before=None)
 
 
 def _halted() -> bool:
@@ -220,13 +225,20 @@ def _halted() -> bool:
     return halted.status == CompanyStatus.HALTED
 
 
-def _wait_for_steps(place: Place, say: Callable[[str], None], until: float) -> None:
-    """What the company does of its own accord meanwhile may be under way; what may still land may not."""
-    before = db.now()
+def _wait_for_steps(place: Place, say: Callable[[str], None], until: float, *, begun_before: datetime | None) -> None:
+    """Until all steps have ended that were begun before that moment (None: all), and nothing may still land."""
     while time.monotonic() < until:
         fire.no_more_faults(place.url)  # the sandbox may have been away
-        left = verdict.under_way().filter(created_at__lt=before).count()
-        if not left and not verdict.unsettled():
+        left = fire.patiently(lambda: _left(begun_before))
+        if left == (0, False):
             return
-        say(f"{left} steps are under way")
+        say(f"{left[0]} steps are under way" if left else "The database is away")
         time.sleep(2)
+
+
+def _left(begun_before: datetime | None) -> tuple[int, bool]:
+    """How many steps are under way, and whether a transaction may still land."""
+    steps = verdict.under_way()
+    if begun_before is not None:
+        steps = steps.filter(created_at__lt=begun_before)
+    return steps.count(), verdict.unsettled()

@@ -50,6 +50,7 @@ class LedgerKind(models.TextChoices):
     FILL = "fill", "Fill"
     FEE = "fee", "Fee of a failed transaction"
     REVERSAL = "reversal", "A fill that vanished"
+    CORRECTION = "correction", "A fill that landed in another block"
     MOVEMENT = "movement", "Moved by hand"
 
 

@@ -31,7 +31,7 @@ SESSIONS_SHARE = 0.5
 SENDING_SECONDS = 0.15  # what a node far away needs; whoever is killed meanwhile never hears that it sent
 FORKS = {"worker": 4, "beat": 1, "market": 1}
 SERVERS = ("sandbox", "signer")
-VICTIMS = ["worker"] * 16 + ["beat"] * 2 + ["market"] + list(SERVERS)
+VICTIMS = ["worker"] * 32 + ["beat"] * 3 + ["market"] * 2 + list(SERVERS)
 
 
 def main() -> None:
@@ -70,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--restarts", type=int, default=2)
     parser.add_argument("--faults", type=int, default=120)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--analyses", type=float, default=0.5, help="share of steps that move no money")
     parser.add_argument("--guard-off", default="")
     return parser.parse_args()
 
@@ -238,7 +239,7 @@ def fire(house: House, asked: argparse.Namespace) -> tuple[Counter[str], bool]:
         if waiting is not None and total is not None:
             ended = total - waiting
             for _ in range(min(4, BACKLOG - waiting)):
-                fires.patiently(lambda: fires.propose(dice, analyses=0.1))
+                fires.patiently(lambda: fires.propose(dice, analyses=asked.analyses))
         while left and sum(fell.values()) * steps_a_strike <= ended:
             blow = left.pop()
             if strike(house, blow, dice):

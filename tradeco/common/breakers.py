@@ -12,7 +12,7 @@ Where the database can't be asked or told, calls go through as if closed: a hicc
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -43,24 +43,33 @@ _seen: dict[str, _Seen] = {}
 _lock = threading.Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """So many failures within the window open a breaker, for so long."""
+
+    failures: int
+    window_seconds: float
+    probe_after_seconds: float
+
+
 @contextmanager
-def guard(name: str, *, failures: int, window_seconds: float, probe_after_seconds: float) -> Iterator[None]:
-    """Run a call outside under the breaker of that name.
+def guard(name: str, limits: Callable[[], Limits]) -> Iterator[None]:
+    """Run a call outside under the breaker of that name. `limits` is asked where something failed, and only there.
 
     Raises:
         BreakerOpen: it is open; the call was not made. It says when the next probe may be tried.
     """
     assert not _inside_a_transaction(), "a call outside must not be made inside a transaction"
-    probing = _admit(name, probe_after_seconds)
+    probing = _admit(name, limits)
     try:
         yield
     except BreakerOpen:
         raise  # another breaker's, inside of ours: nothing was asked
     except VenueUnavailable as exc:
         if probing:
-            _opened_anew(name, probe_after_seconds, exc.detail)
+            _opened_anew(name, limits, exc.detail)
         else:
-            _failed(name, failures, window_seconds, probe_after_seconds, exc.detail)
+            _failed(name, limits, exc.detail)
         raise
     except DomainError:
         if probing:
@@ -86,13 +95,13 @@ def _inside_a_transaction() -> bool:
     return any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
 
 
-def _admit(name: str, probe_after_seconds: float) -> bool:
+def _admit(name: str, limits: Callable[[], Limits]) -> bool:
     """Whether this caller is the probe; False while closed."""
     try:
         seen = _look(name)
         if seen.probe_at is None:
             return False
-        if seen.probe_at <= time.monotonic() and _take_probe(name, probe_after_seconds):
+        if seen.probe_at <= time.monotonic() and _take_probe(name, limits().probe_after_seconds):
             log.info("A breaker lets one call try.", action="breaker_probed", breaker=name)
             return True
         seen = _look(name, fresh=seen.probe_at <= time.monotonic())
@@ -141,47 +150,49 @@ def _take_probe(name: str, probe_after_seconds: float) -> bool:
         return bool(cursor.rowcount == 1)
 
 
-def _failed(name: str, failures: int, window_seconds: float, probe_after_seconds: float, error: str) -> None:
+def _failed(name: str, limits: Callable[[], Limits], error: str) -> None:
     """Count a failure; the one that is too many opens the breaker."""
     try:
+        bounds = limits()
         with db.transaction():
             Breaker.objects.bulk_create([Breaker(name=name)], ignore_conflicts=True)
             row = Breaker.objects.select_for_update().get(name=name)
             if row.opened_at is not None:  # a call that had begun before it opened
                 return
             now = db.now()
-            recent = [at for at in row.failures if at > now - timedelta(seconds=window_seconds)]
+            recent = [at for at in row.failures if at > now - timedelta(seconds=bounds.window_seconds)]
             row.failures, row.last_error = [*recent, now][-FAILURES_MOST:], error[:200]
-            opens = len(recent) + 1 >= failures
+            opens = len(recent) + 1 >= bounds.failures
             if opens:
-                _open(row, now, probe_after_seconds)
+                _open(row, now, bounds)
             row.save()
     except Error as exc:
         _database_is_away(name, exc)
         return
     if opens:
-        _remember(name, probe_after_seconds)
-        log.warning("A breaker opened.", action="breaker_opened", breaker=name, failures=failures, error=error)
+        _remember(name, bounds.probe_after_seconds)
+        log.warning("A breaker opened.", action="breaker_opened", breaker=name, failures=bounds.failures, error=error)
 
 
-def _opened_anew(name: str, probe_after_seconds: float, error: str) -> None:
+def _opened_anew(name: str, limits: Callable[[], Limits], error: str) -> None:
     try:
+        bounds = limits()
         with db.transaction():
             row = Breaker.objects.select_for_update().filter(name=name, opened_at__isnull=False).first()
             if row is None:  # another probe closed it meanwhile
                 return
-            _open(row, db.now(), probe_after_seconds)
+            _open(row, db.now(), bounds)
             row.last_error = error[:200]
             row.save()
     except Error as exc:
         _database_is_away(name, exc)
         return
-    _remember(name, probe_after_seconds)
+    _remember(name, bounds.probe_after_seconds)
     log.info("A breaker's probe failed.", action="breaker_probe_failed", breaker=name, error=error)
 
 
-def _open(row: Breaker, now: datetime, probe_after_seconds: float) -> None:
-    row.failures, row.opened_at, row.probe_at = [], now, now + timedelta(seconds=probe_after_seconds)
+def _open(row: Breaker, now: datetime, bounds: Limits) -> None:
+    row.failures, row.opened_at, row.probe_at = [], now, now + timedelta(seconds=bounds.probe_after_seconds)
 
 
 def _close(name: str) -> None:

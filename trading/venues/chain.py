@@ -130,24 +130,25 @@ class ChainVenue:
         return _executed(found[0], self.address, quote, final=False, exact=False)
 
     def _ask(self, node: SolanaRpc, signed: Signed) -> "_View":
-        """The heights first: a status asked afterwards can't miss what landed at or below them."""
+        """What the node knows of it; where that is nothing, whether it can still land there."""
+        proven, evidence = False, dict[str, Any](node=node.name)
         try:
-            slot, height = node.slot("finalized"), node.block_height("finalized")
-            at, (status,) = node.signature_statuses_at([signed.reference], search_history=True)
+            _, (status,) = node.signature_statuses_at([signed.reference], search_history=True)
+            if status is None:
+                evidence["finalized_height"] = height = node.block_height("finalized")
+                if signed.valid_until is not None and height > signed.valid_until:
+                    # asked again after the slot: this status can't miss what landed at or below it
+                    slot = node.slot("finalized")
+                    at, (status,) = node.signature_statuses_at([signed.reference], search_history=True)
+                    proven = status is None and at >= slot
         except (VenueUnavailable, VenueRefused) as away:
             return _View(node, silent=True, evidence={"node": node.name, "says": away.detail})
-        past = signed.valid_until is not None and height > signed.valid_until
         told = None if status is None else {"slot": status.slot, "is": status.confirmation, "err": status.err}
-        return _View(
-            node,
-            status=status,
-            proves_absence=status is None and past and at >= slot,
-            evidence={"node": node.name, "finalized_height": height, "status": told},
-        )
+        return _View(node, status=status, proves_absence=proven, evidence=evidence | {"status": told})
 
     def _landed(
         self, views: Sequence["_View"], signed: Signed, quote: Quote, evidence: dict[str, Any]
-    ) -> Executed | Refused | Unknown:
+    ) -> Executed | Refused | UnderWay | Unknown:
         statuses = [view.status for view in views if view.status is not None]
         if len({status.err is None for status in statuses}) > 1:
             return Unknown("One node says that it landed, another that it failed.", evidence)
@@ -157,11 +158,13 @@ class ChainVenue:
             return Unknown(away.detail, evidence)
         if found is None:
             return Unknown("It landed, but no node gives the transaction yet.", evidence)
+        final = all(status.confirmation == "finalized" for status in statuses)
+        if found.err is not None and not final:
+            return UnderWay("It failed on chain, but its block may still be replaced by one in which it doesn't.")
         if found.err is not None:
             return Refused(
                 _code_of(found.err), f"It failed on chain: {found.err}", network_fee=found.fee, slot=found.slot
             )
-        final = all(status.confirmation == "finalized" for status in statuses)
         return _executed(found, self.address, quote, final=final) or Unknown(
             "It landed, but its balances are not those of this exchange.", evidence | {"transaction": _told(found)}
         )
