@@ -6,6 +6,7 @@ What nobody expected is logged and told without its text.
 
 import sys
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from rest_framework.response import Response
 
 from tradeco.common import db
 from tradeco.common.errors import DomainError, InvalidInput
+from tradeco.common.outside import VenueUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +64,8 @@ def handle(exc: Exception, context: dict[str, Any]) -> Response | None:
 def _told(exc: BaseException) -> tuple[dict[str, Any], dict[str, str]] | None:
     """Body and headers of an expected failure."""
     match exc:
+        case VenueUnavailable(retry_after_seconds=float() | int() as seconds):
+            return _domain(exc), {"Retry-After": str(ceil(seconds))}
         case DomainError():
             return _domain(exc), {}
         case exceptions.APIException():

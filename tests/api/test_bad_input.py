@@ -10,6 +10,7 @@ from django.test import Client, RequestFactory, override_settings
 from dashboard.api import problems
 from missions.models import Proposal
 from tests.api.program import Program, analysis, is_problem, trade
+from tradeco.common.outside import BreakerOpen
 
 SURROGATE = '"\\ud800"'
 
@@ -300,6 +301,13 @@ def test_a_database_that_is_away_is_told_wherever_it_was_missed() -> None:
         answer = problems.server_error(request)
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
     assert b"secret" not in answer.content
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(2.2, "3"), (0, "0"), (None, None)])
+def test_a_venue_that_said_when_to_come_back_is_quoted(seconds: float | None, told: str | None) -> None:
+    answer = problems.handle(BreakerOpen("jupiter failed too often", retry_after_seconds=seconds), {})
+    assert answer is not None
+    assert (answer.status_code, answer.get("Retry-After")) == (503, told)
 
 
 def test_our_mistake_is_told_without_its_text(viewer: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--restarts", type=int, default=2)
     parser.add_argument("--faults", type=int, default=120)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--analyses", type=float, default=0.5, help="share of steps that move no money")
+    parser.add_argument("--analyses", type=float, default=0.6, help="share of steps that move no money")
     parser.add_argument("--guard-off", default="")
     return parser.parse_args()
 

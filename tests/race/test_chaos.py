@@ -1,6 +1,7 @@
 """The whole company under fire, and the chain's own ledger as the judge; then the seed's own way under the same fire.
 
-TRADECO_CHAOS_STEPS scales the run (and what falls with it): 2000 is the figure that is promised, for a quiet machine.
+2,000 steps, 200 kills, 60 pauses, 60 ended sessions and 2 restarts of the database are asked for; how much of it burns
+within the time depends on the machine, and is told. TRADECO_CHAOS_SECONDS gives it more.
 """
 
 import json
@@ -16,9 +17,10 @@ from tests.race.stage import ROOT
 
 pytestmark = pytest.mark.race
 
-STEPS = int(os.environ.get("TRADECO_CHAOS_STEPS", "400"))
-SECONDS = int(os.environ.get("TRADECO_CHAOS_SECONDS", "120"))
-A_TENTH, THREE_HUNDREDTHS = STEPS // 10, STEPS * 3 // 100  # 200 and 60 of 2,000
+STEPS, KILLS, PAUSES, SESSIONS, RESTARTS, FAULTS = 2_000, 200, 60, 60, 2, 400
+SECONDS = int(os.environ.get("TRADECO_CHAOS_SECONDS", "250"))
+SWAPS_SHARE = 0.2  # of the steps; most of the others are analyses, and some swaps are made to fail
+LEAST = 0.25  # of all that, on a machine that does something else meanwhile: the fire must have been one
 
 
 def burnt(home: Path, **options: Any) -> dict[str, Any]:
@@ -35,25 +37,24 @@ def burnt(home: Path, **options: Any) -> dict[str, Any]:
 
 @pytest.mark.timeout(SECONDS + 300)
 def test_a_company_under_fire_loses_nothing_and_does_nothing_twice(tmp_path: Path) -> None:
-    """How much burns within the time depends on the machine; that enough does is asserted, and the rest is told."""
     said = burnt(
         tmp_path / "home",
         steps=STEPS,
         seconds=SECONDS,
-        kills=A_TENTH,
-        pauses=THREE_HUNDREDTHS,
-        sessions=THREE_HUNDREDTHS,
-        restarts=2,
-        faults=STEPS // 5,
+        kills=KILLS,
+        pauses=PAUSES,
+        sessions=SESSIONS,
+        restarts=RESTARTS,
+        faults=FAULTS,
     )
     sys.stderr.write(f"chaos: {said}\n")
     assert said["ok"], said
     assert (said["lost"], said["doubled"], said["stuck"], said["unbalanced"]) == (0, 0, 0, 0)
     assert said["company"] == "chaos judges", "the company halted itself: a stranger signed with its key"
-    assert said["swaps"] >= STEPS // 16, said
     assert said["recovered"] > 0, "nobody lost a step: this was no fire"
-    assert said["kills"] >= A_TENTH // 8, said
-    assert min(said["pauses"], said["sessions"]) >= 1, said
+    asked = {"steps": STEPS, "kills": KILLS, "pauses": PAUSES, "sessions": SESSIONS, "faults": FAULTS}
+    assert all(said[name] >= LEAST * count for name, count in asked.items()), said
+    assert said["swaps"] >= LEAST * STEPS * SWAPS_SHARE, said
 
 
 @pytest.mark.timeout(300)

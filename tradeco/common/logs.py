@@ -27,9 +27,11 @@ def configure(*, process: str, level: str = "INFO") -> None:
         level: the least level that is written, a name of `logging`.
     """
     as_json = process != "manage"
-    renderer = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    # plain tracebacks: the pretty ones show local variables, secrets among them
+    for_people = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
+    renderer = structlog.processors.JSONRenderer() if as_json else for_people
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -20,8 +20,9 @@ import structlog
 from pydantic import Field, TypeAdapter
 from solders.transaction import VersionedTransaction
 
-from trading.venues.http import BreakerOpen, Guard, HttpClient, Patience, VenueRefused, VenueUnavailable
+from trading.venues.http import BreakerOpen, VenueRefused, VenueUnavailable
 from trading.venues.http_answers import tree_of
+from trading.venues.jupiter_api import REFUSALS, JupiterApi
 from trading.venues.rpc import TRANSACTION_MOST_BYTES, signature_of
 from trading.venues.rpc_sending import Accepted, Unsure
 from trading.venues.shapes import U64, Address, Amount, NumberOrText, Shape, U64OrText, shaped
@@ -30,14 +31,6 @@ log = structlog.get_logger(__name__)
 
 BPS = 10_000
 NOT_OURS_TO_KNOW = "jupiterz"  # its market makers pay the fee, so the first signature would be theirs
-REFUSALS = {
-    "NO_ROUTES_FOUND": "no_route",
-    "COULD_NOT_FIND_ANY_ROUTE": "no_route",
-    "ROUTE_PLAN_DOES_NOT_CONSUME_ALL_THE_AMOUNT": "no_route",
-    "TOKEN_NOT_TRADABLE": "token_not_tradable",  # an error code  # nosec B105
-    "MARKET_NOT_FOUND": "market_not_found",
-    "CIRCULAR_ARBITRAGE_IS_DISABLED": "same_mint",
-}
 ORDER_REFUSALS = {
     "1": "insufficient_funds",
     "2": "insufficient_sol",
@@ -142,30 +135,8 @@ class _Order(Shape):
 _QUOTE, _SWAP, _ORDER = TypeAdapter(_Quote), TypeAdapter(_Swap), TypeAdapter(_Order)
 
 
-class _Jupiter:
-    """What both versions share: whom they ask, and how a quote is checked."""
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        api_key: str = "",
-        timeout_seconds: tuple[float, float] = (2, 8),
-        guard: Guard | None = None,
-        patience: Patience | None = None,
-    ) -> None:
-        self._http = HttpClient(
-            base_url,
-            headers={"x-api-key": api_key} if api_key else None,
-            timeout_seconds=timeout_seconds,
-            guard=guard,
-            refusals=REFUSALS,
-            patience=patience,
-        )
-        self.name = self._http.name
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
+class _Jupiter(JupiterApi):
+    """What both versions share: how a quote is checked."""
 
     def _checked(self, tree: Any, asked: Mapping[str, str]) -> SwapQuote:
         found = shaped(_QUOTE, tree, what="quote")

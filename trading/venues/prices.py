@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model
 
 from trading.pricepath import Bar
 from trading.venues.http import Guard, HttpClient, Patience, VenueRefused
+from trading.venues.jupiter_api import JupiterApi
 from trading.venues.shapes import U64, Address, Number, Shape, shaped
 
 log = structlog.get_logger(__name__)
@@ -44,23 +45,8 @@ class _Price(Shape):
 _PRICE = TypeAdapter(_Price)
 
 
-class JupiterPrices:
+class JupiterPrices(JupiterApi):
     """GET /price/v3."""
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        api_key: str = "",
-        timeout_seconds: tuple[float, float] = (2, 8),
-        guard: Guard | None = None,
-        patience: Patience | None = None,
-    ) -> None:
-        headers = {"x-api-key": api_key} if api_key else None
-        self._http = HttpClient(
-            base_url, headers=headers, timeout_seconds=timeout_seconds, guard=guard, patience=patience
-        )
-        self.name = self._http.name
 
     def usd(self, mints: Sequence[str]) -> dict[str, Price]:
         """The price of each mint that has one, in requests of MINTS_MOST.

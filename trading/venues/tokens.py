@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from trading.venues.http import Guard, HttpClient, Patience, VenueRefused
+from trading.venues.http import VenueRefused
+from trading.venues.jupiter_api import JupiterApi
 from trading.venues.shapes import Address, Number, Shape, shaped
 
 KEPT_SECONDS = 600.0
@@ -47,23 +48,11 @@ class _Token(Shape):
 _TOKEN = TypeAdapter(_Token)
 
 
-class JupiterTokens:
+class JupiterTokens(JupiterApi):
     """GET /tokens/v2/search. Remembers answers for some minutes, in this process, for all its threads."""
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        api_key: str = "",
-        timeout_seconds: tuple[float, float] = (2, 8),
-        guard: Guard | None = None,
-        patience: Patience | None = None,
-    ) -> None:
-        headers = {"x-api-key": api_key} if api_key else None
-        self._http = HttpClient(
-            base_url, headers=headers, timeout_seconds=timeout_seconds, guard=guard, patience=patience
-        )
-        self.name = self._http.name
+    def __init__(self, base_url: str, **options: Any) -> None:
+        super().__init__(base_url, **options)
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[float, TokenInfo | None]] = {}
 
