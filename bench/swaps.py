@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from solders.keypair import Keypair
 from solders.message import to_bytes_versioned
 from solders.transaction import VersionedTransaction
@@ -19,7 +20,7 @@ from bench.crew import Crew, Member, Span, crew, rate
 from bench.figures import Figure, itself, middle
 from bench.servers import running, until
 from bench.stage import Address, Stage, free_port
-from missions import claims, drafts, execution, proposals
+from missions import claims, drafts, execution, policies, proposals
 from missions.vocabulary import ProposalSource, ProposalStatus
 from tradeco.common import db
 from tradeco.common.outside import VenueUnavailable
@@ -104,6 +105,8 @@ def _chain(stage: Stage, address: Address, stranger: Keypair) -> Iterator[dict[s
 def open_books(member: Member) -> None:
     """As the first beats do, once chain and signer answer."""
     fire.prepare()
+    admin = get_user_model().objects.get(username="admin")
+    policies.change(key="price_stale_after_seconds", value=3600, author=admin, reason="no feed here", now=db.now())
     until(_opened, what="the books")
     safety.run(now=db.now(), limit=100)
 

@@ -21,7 +21,7 @@ from missions.vocabulary import MissionStatus, ProposalStatus, StepStatus
 from tradeco.common.models import Event
 from tradeco.common.wiring import load
 from trading import money, portfolio, positions
-from trading.models import Candle, Feed, Market, Order, Position
+from trading.models import Candle, Feed, Finding, Market, Order, Position
 from trading.vocabulary import OrderStatus, PositionStatus
 
 EVENT_ROWS = 50  # the page's list never grows beyond it
@@ -33,16 +33,17 @@ ORDER_ROWS = 6
 
 def company(*, now: datetime) -> dict[str, Any]:
     """The switch, the policy set, and how much waits for people."""
-    return {"company": Company.objects.first(), "attention": attention()}
+    return {"company": Company.objects.first(), "attention": attention(), "network": settings.NETWORK}
 
 
 def attention() -> dict[str, int]:
-    """What waits for people: proposals, steps and orders whose outcome nobody knows."""
+    """What waits for people: proposals, steps and orders whose outcome nobody knows, and what reconciliation found."""
     pending = Proposal.objects.filter(status=ProposalStatus.PENDING, waits_for_people_since__isnull=False)
     found = {
         "proposals": pending.count(),
         "steps": Step.objects.in_doubt().count(),
         "orders": Order.objects.filter(status=OrderStatus.IN_DOUBT).count(),
+        "findings": Finding.objects.filter(settled_at=None).count(),
     }
     return {**found, "all": sum(found.values())}
 

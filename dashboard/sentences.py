@@ -36,6 +36,7 @@ SENTENCES: dict[str, Sentence] = {
     Kind.COMPANY_REDUCING: Sentence("down", "warn", "Only exits are allowed[, says {by}][: {reason:short}]"),
     Kind.COMPANY_HALTED: Sentence("stop", "bad", "Trading was halted[ by {by}][: {reason:short}]"),
     Kind.POLICY_CHANGED: Sentence("policy", "info", "{about} has a new version[: {reason:short}]"),
+    Kind.WORD_GIVEN: Sentence("people", "warn", "{by} asks to change {about}; {missing} more must[: {reason:short}]"),
     Kind.TRIGGER_FIRED: Sentence("bolt", "quiet", "A trigger woke {agent}.", routine=True),
     Kind.PROPOSAL_CREATED: Sentence("bulb", "info", "{agent} proposed “{title:short}”[, worth {value_usd:usd}]."),
     Kind.PROPOSAL_WAITING: Sentence("people", "warn", "“{title:short}” waits for people[: {reason:short}]"),
@@ -102,6 +103,7 @@ SENTENCES: dict[str, Sentence] = {
     Kind.MARKET_PRICES: Sentence("pulse", "quiet", "New prices.", routine=True),
     Kind.MARKET_ENDED: Sentence("stop", "warn", "The price file is at its end."),
     Kind.EQUITY_SNAPSHOT: Sentence("pulse", "quiet", "Equity was measured[: {equity_usd:usd}].", routine=True),
+    Kind.EQUITY_PEAK_RESET: Sentence("flag", "warn", "The equity peak was set back[ by {by}][: {reason:short}]"),
     Kind.BEAT_FINISHED: Sentence("heart", "quiet", "The heart beat[ in {milliseconds:count} ms].", routine=True),
     Kind.ALARM: Sentence("alert", "bad", "Something needs a person[: {alarm:short}]"),
 }

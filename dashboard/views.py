@@ -22,6 +22,7 @@ from dashboard import panels, sentences, visitors
 from missions import company as company_switch
 from missions.models import Company
 from missions.vocabulary import CompanyStatus
+from missions.words import still
 from tradeco.common import db, events
 from tradeco.common.errors import DomainError
 
@@ -142,8 +143,11 @@ def _switch(request: HttpRequest, *, to: CompanyStatus, reason: str) -> str:
     """Do it; what stood against it, if anything."""
     assert isinstance(request.user, AbstractUser)
     try:
-        company_switch.switch(to=to, by=request.user, reason=reason, now=db.now())
+        switched = company_switch.switch(to=to, by=request.user, reason=reason, now=db.now())
     except DomainError as refused:
         return refused.detail
-    messages.success(request, f"The company is {to.label.lower()}.")
+    if switched.missing:
+        messages.warning(request, still(switched.missing))
+    else:
+        messages.success(request, f"The company is {to.label.lower()}.")
     return ""

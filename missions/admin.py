@@ -2,6 +2,7 @@
 they change by their operations, each on a page that asks for a reason.
 """
 
+import json
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from missions import admin_policies, admin_proposals, company, outcomes
+from missions import admin_policies, admin_proposals, company, outcomes, words
 from missions.admin_case import readable
 from missions.models import (
     Approval,
@@ -27,6 +28,7 @@ from missions.models import (
     Step,
     TriggerState,
     Verdict,
+    Word,
 )
 from missions.vocabulary import CompanyStatus, PhaseStatus, StepStatus
 from tradeco.common import admin_show as show
@@ -217,8 +219,19 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
 def _switch(request: HttpRequest, row: Company, reason: str, *, to: CompanyStatus) -> Said:
     by: Any = request.user
-    company.switch(to=to, by=by, reason=reason, now=db.now())
+    switched = company.switch(to=to, by=by, reason=reason, now=db.now())
+    if switched.missing:
+        return Said(messages.WARNING, words.still(switched.missing))
     return Said(messages.SUCCESS, f"The company is {to.label.lower()}.")
+
+
+def said_so_far(row: Company) -> tuple[str, Rows]:
+    """Words of people who want what needs several."""
+    standing = words.standing(subject=company.SUBJECT, since=row.changed_at, now=db.now())
+    return "Asked for by some, not by enough", [
+        (f"{word.asked['to']}, says {word.person}", f"{word.at:%Y-%m-%d %H:%M} UTC: {word.reason}", None)
+        for word in standing
+    ]
 
 
 def _switch_act(slug: str, label: str, explains: str, to: CompanyStatus) -> Act:
@@ -242,14 +255,35 @@ class CompanyAdmin(ActsAdmin, ReadOnlyAdmin):
         _switch_act(
             "halt",
             "Halt",
-            "Nothing that moves money is approved or sent any more. What is in doubt is still looked up.",
+            "Nothing that moves money is approved or sent any more, stops and take-profits included."
+            " What was sent is still looked up.",
             CompanyStatus.HALTED,
         ),
         _switch_act("reduce", "Reduce", "Only exits are allowed; no new risk is taken.", CompanyStatus.REDUCING),
-        _switch_act("resume", "Resume", "Trading goes on as policy allows.", CompanyStatus.ACTIVE),
+        _switch_act(
+            "resume",
+            "Resume",
+            "Trading goes on as policy allows, once as many people have said so as the policy quorum asks for.",
+            CompanyStatus.ACTIVE,
+        ),
     )
+    panels = (said_so_far,)
 
     status_shown = show.state_of()
+
+
+@admin.register(Word)
+class WordAdmin(ReadOnlyAdmin):
+    list_display = ("person", "subject", "asked_short", "reason", "at", "used_at")
+    list_filter = (("used_at", admin.EmptyFieldListFilter), ("person", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("person",)
+    search_fields = ("subject", "reason")
+    ordering = ("-id",)
+    fields = ("person", "subject", "asked_short", "reason", "at", "used_at")
+
+    @admin.display(description="asks for")
+    def asked_short(self, word: Word) -> str:
+        return json.dumps(word.asked, ensure_ascii=False)[:200]
 
 
 @admin.register(CapUse)

@@ -64,7 +64,7 @@ def _outcome(act: Act, row: Proposal, level: int) -> tuple[int, str]:
     if level == messages.SUCCESS:
         return level, "approved." if act.slug == "approve" else "rejected."
     if level == messages.WARNING:
-        return level, "refused by a gate or a cap by now; each row says which."
+        return level, "refused by a gate or a cap by now; the column “why” says which."
     if level == messages.INFO:
         return level, "wait for another person; your yes is recorded."
     now_is = Proposal.objects.only("status").get(pk=row.pk)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.html import format_html
 
-from missions import caps, gates, policies, proposals
+from missions import approvals, caps, gates, policies, proposals
 from missions.drafts import is_exit
 from missions.gates import Case
 from missions.models import Mission, Proposal, Verdict
@@ -30,8 +30,6 @@ def steps(proposal: Proposal) -> tuple[str, Rows]:
 def who_decides(proposal: Proposal) -> tuple[str, Rows]:
     """The yeses so far and what is still missing, or who decided."""
     _, policy = policies.current()
-    approvals = list(proposal.approvals.select_related("approver").order_by("id"))
-    needed = 2 if proposal.value_usd >= policy.four_eyes_from_usd else 1
     rows: Rows = [
         (
             "Policy",
@@ -42,10 +40,11 @@ def who_decides(proposal: Proposal) -> tuple[str, Rows]:
     ]
     rows += [
         (f"{each.approver.get_username()} approved", f"{each.reason} ({each.at:%Y-%m-%d %H:%M:%S} UTC)", None)
-        for each in approvals
+        for each in proposal.approvals.select_related("approver").order_by("id")
     ]
     if proposal.status == ProposalStatus.PENDING:
-        rows.append(("Still missing", _missing(proposal, needed, len(approvals)), None))
+        needed = approvals.needed(proposal, proposals.known_of(proposal, now=db.now()), policy=policy)
+        rows.append(("Still missing", _missing(proposal, needed, approvals.counting(proposal).count()), None))
     else:
         rows.append(
             (

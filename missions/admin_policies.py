@@ -15,7 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from missions import policies, policy_keys
+from missions import policies, policy_keys, words
 from missions.models import PolicyVersion
 from missions.policy_keys import Policy
 from tradeco.common import admin_show as show
@@ -143,6 +143,7 @@ class PolicyVersionAdmin(ReadOnlyAdmin):
             "key": key,
             "about": policy_keys.about(key),
             "current": show.as_json(current),
+            "asked": _asked(key),
             "production": show.as_json(policy_keys.opening_values("production")[key]),
             "demo": show.as_json(policy_keys.opening_values("demo")[key]),
         }
@@ -159,7 +160,10 @@ class PolicyVersionAdmin(ReadOnlyAdmin):
 
     def _change(self, request: HttpRequest, key: str, given: dict[str, Any]) -> Said:
         author: Any = request.user
-        row = policies.change(key=key, value=given["value"], author=author, reason=given["reason"], now=db.now())
+        changed = policies.change(key=key, value=given["value"], author=author, reason=given["reason"], now=db.now())
+        row = changed.version
+        if row is None:
+            return Said(messages.WARNING, words.still(changed.missing))
         self.log_addition(request, row, f"New version: {given['reason']}")
         before, after = (json.dumps(each, ensure_ascii=False)[:200] for each in (row.previous, row.value))
         return Said(messages.SUCCESS, f"Policy {key} goes from {before} to {after}, as revision {row.revision}.")
@@ -170,6 +174,15 @@ class PolicyVersionAdmin(ReadOnlyAdmin):
             f"admin/missions/policyversion/{name}.html",
             {**self.admin_site.each_context(request), "opts": self.opts, "title": title, **context},
         )
+
+
+def _asked(key: str) -> list[str]:
+    """What some want of this policy whose words aren't enough yet."""
+    standing = words.standing(subject=policies.subject_of(key), since=policies.changed_at(key), now=db.now())
+    return [
+        f"{word.person} asks for {json.dumps(word.asked['value'], ensure_ascii=False)}: {word.reason}"
+        for word in standing
+    ]
 
 
 def _all_policies() -> list[dict[str, Any]]:

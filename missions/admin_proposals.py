@@ -122,6 +122,7 @@ class ProposalAdmin(ActsAdmin, ReadOnlyAdmin):
         "waits_for",
         "age_shown",
         "expires",
+        "code_shown",
     )
     list_display_links = ("title",)
     list_filter = ("status", WaitsForFilter, "agent", "source", StepKindFilter, "protective")
@@ -159,6 +160,10 @@ class ProposalAdmin(ActsAdmin, ReadOnlyAdmin):
 
     status_shown = show.state_of()
     agent_key = show.key_of("agent")
+
+    @admin.display(description="why", ordering="code")
+    def code_shown(self, proposal: Proposal) -> str:
+        return proposal.code.replace("_", " ")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Proposal]:
         yes = Approval.objects.filter(proposal=OuterRef("pk")).order_by().values("proposal")

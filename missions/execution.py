@@ -71,7 +71,7 @@ def run(claim: Claim, *, clock: Callable[[], datetime] = db.now) -> str:
             log.warning("Another worker has this step now; nothing was written.", action="claim_lost")
             return "lost"
         name = type(ending).__name__.lower()
-        log.info(f"Step {name}.", action=f"step_{name}", attempts=step.attempts)
+        log.info("A step was visited.", action=f"step_{name}", ending=name, attempts=step.attempts)
     return name
 
 

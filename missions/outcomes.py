@@ -6,6 +6,8 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Q
+
 from missions import caps, claims, handlers
 from missions.claims import Claim
 from missions.handlers import Ending, Failed, InDoubt, Park, Retry, Succeeded
@@ -46,7 +48,7 @@ def record(claim: Claim, ending: Ending, *, now: datetime) -> None:
             case Retry():
                 retry(step, code=ending.code, reason=ending.reason, now=now)
             case Park():
-                _let_go(step, run_after=now + ending.delay, attempts=step.attempts)
+                _let_go(step, run_after=now + ending.delay, attempts=step.attempts, sent=_has_sent(step))
                 if ending.book:
                     ending.book()
             case InDoubt():
@@ -125,7 +127,8 @@ def settle_within(*, step_id: int, ending: Ending, by: str, reason: str, now: da
         case Failed():
             _fail(step, ending, now=now)
         case Park():
-            _let_go(step, to=StepStatus.QUEUED, run_after=now + ending.delay, attempts=0, code="", reason="")
+            again = {"run_after": now + ending.delay, "attempts": 0, "code": "", "reason": ""}
+            _let_go(step, to=StepStatus.QUEUED, sent=_has_sent(step), **again)
             if ending.book:
                 ending.book()
             doorbell.ring()
@@ -158,7 +161,7 @@ def cancel_mission_within(*, mission_id: int, by: str, reason: str, now: datetim
         if step.finished_at is None and step.status != StepStatus.QUEUED:
             raise StepUnderWay(f"Step #{step.pk} is {step.status}.")
     _cancel_rest(mission, now=now, reason=f"{by}: {reason}")
-    if not any(step.status == StepStatus.SUCCEEDED for step in steps):
+    if not any(step.sent or step.status == StepStatus.SUCCEEDED for step in steps):
         caps.give_back(mission=mission, now=now)
     _end_mission(mission, to=MissionStatus.CANCELLED, code="cancelled", now=now)
     return mission
@@ -195,9 +198,15 @@ def _fail(step: Step, ending: Failed, *, now: datetime) -> None:
     _step_event(EventKind.STEP_FAILED, step, now=now, code=ending.code, reason=ending.reason)
     mission = Mission.objects.select_for_update().get(pk=step.mission_id)
     _cancel_rest(mission, now=now, reason="a step before it failed")
-    if ending.nothing_sent and not mission.steps.filter(status=StepStatus.SUCCEEDED).exists():
+    if ending.nothing_sent and not mission.steps.filter(Q(sent=True) | Q(status=StepStatus.SUCCEEDED)).exists():
         caps.give_back(mission=mission, now=now)
     _end_mission(mission, to=MissionStatus.FAILED, code=ending.code, now=now)
+
+
+def _has_sent(step: Step) -> bool:
+    """Whether anything ever left for outside in its name, whatever became of it; asked before an ending is booked."""
+    handler = handlers.of(step.kind)
+    return step.sent or (handler is not None and handler.may_have_sent(step))
 
 
 def _doubt(step: Step, ending: InDoubt, *, now: datetime) -> None:

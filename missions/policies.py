@@ -1,19 +1,24 @@
 """Which policy is in force, and how it is changed: a new immutable version with author, reason and diff."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Max
 from pydantic import ValidationError
 
+from missions import words
 from missions.models import Company, PolicyVersion
 from missions.policy_keys import Policy, opening_values
 from tradeco.common import db, events
 from tradeco.common.errors import DomainError, InvalidInput, NotFound
 from tradeco.common.vocabulary import EventKind
+
+MAY_AGREE = "missions.change_company"
 
 
 class NoPolicy(DomainError):
@@ -27,10 +32,12 @@ class UnknownPolicy(NotFound):
     title = "There is no such policy"
 
 
-class QuorumNeeded(DomainError):
-    code = "quorum_needed"
-    status = 403
-    title = "This needs more people than one"
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The new version, or None while `missing` more people must ask for the same."""
+
+    version: PolicyVersion | None
+    missing: int = 0
 
 
 def revision() -> int:
@@ -67,46 +74,64 @@ def at(revision: int) -> Policy:
     return Policy.model_validate(values)
 
 
-def change(*, key: str, value: Any, author: AbstractBaseUser, reason: str, now: datetime) -> PolicyVersion:
-    """Put a new version of one policy in force.
+def change(*, key: str, value: Any, author: AbstractBaseUser, reason: str, now: datetime) -> Changed:
+    """Put a new version of one policy in force, once as many people have asked for this value as `quorum` says.
 
     Raises:
         UnknownPolicy: no such key.
-        InvalidInput: the value doesn't fit its type, or the policies wouldn't fit together.
-        QuorumNeeded: the policy in force asks for more than one person.
+        InvalidInput: the value doesn't fit its type, the policies wouldn't fit together, or fewer people may change
+            policies than the new quorum asks for.
     """
     with db.transaction():
         return change_within(key=key, value=value, author=author, reason=reason, now=now)
 
 
-def change_within(*, key: str, value: Any, author: AbstractBaseUser, reason: str, now: datetime) -> PolicyVersion:
+def change_within(*, key: str, value: Any, author: AbstractBaseUser, reason: str, now: datetime) -> Changed:
     """`change` inside the caller's transaction."""
     if key not in Policy.model_fields:
         raise UnknownPolicy(f"There is no policy {key!r}; GET /api/v1/policies/ lists them.")
     lock_company()
     _, before = current()
-    if before.quorum > 1:
-        raise QuorumNeeded(f"Policy changes need {before.quorum} people here; this door takes one person's word.")
     changed = _with(before, key, value)
-    if changed.quorum > 1:
-        # nobody could take it back: agreeing among several people isn't possible yet
-        raise InvalidInput("quorum can't be raised above 1 before several people can agree on a change.")
-    previous = before.model_dump(mode="json")[key]
-    row = _append(
-        key=key,
-        value=changed.model_dump(mode="json")[key],
-        previous=previous,
-        author=author,
+    if changed.quorum > before.quorum:
+        _require_people(changed.quorum)
+    previous, new = before.model_dump(mode="json")[key], changed.model_dump(mode="json")[key]
+    heard = words.give(
+        subject=subject_of(key),
+        asked={"value": new},
+        by=author,
         reason=reason,
+        needed=before.quorum,
+        since=changed_at(key),
         now=now,
     )
-    events.emit(
-        kind=EventKind.POLICY_CHANGED,
-        subject=f"policy:{key}",
-        now=now,
-        data={"revision": row.revision, "from": previous, "to": row.value, "reason": reason},
-    )
-    return row
+    if heard.missing:
+        return Changed(None, heard.missing)
+    row = _append(key=key, value=new, previous=previous, author=author, reason=reason, now=now)
+    data = {"revision": row.revision, "from": previous, "to": new, "reason": reason, "by": heard.by}
+    events.emit(kind=EventKind.POLICY_CHANGED, subject=subject_of(key), now=now, data=data)
+    return Changed(row)
+
+
+def subject_of(key: str) -> str:
+    return f"policy:{key}"
+
+
+def changed_at(key: str) -> datetime | None:
+    """When the newest version of a policy took force; None where it has none."""
+    found = PolicyVersion.objects.filter(key=key).order_by("-revision").values_list("created_at", flat=True)
+    return found.first()
+
+
+def people() -> int:
+    """How many may change policies and end a halt."""
+    return get_user_model().objects.with_perm(MAY_AGREE, is_active=True, include_superusers=True).count()
+
+
+def _require_people(quorum: int) -> None:
+    """A quorum that nobody can reach could never be taken back."""
+    if people() < quorum:
+        raise InvalidInput(f"quorum can't be {quorum}: {people()} here may change policies.")
 
 
 def _with(before: Policy, key: str, value: Any) -> Policy:

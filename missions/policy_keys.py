@@ -155,9 +155,15 @@ class Policy(BaseModel):
     reconciled_after_seconds: Annotated[
         Seconds, About("s", "Entries wait where books and chain weren't compared for so long", 900, 300)
     ]
+    surplus_ignored_usd: Annotated[
+        Usd, About("USD", "Less than this beyond the books holds up no entry: anybody may send us dust", "1", "1")
+    ]
     token_verified_only: Annotated[bool, About("flag", "Only tokens that Jupiter has verified are bought", True, True)]
     token_liquidity_min_usd: Annotated[
         Usd, About("USD", "A token with less liquidity isn't bought", "1000000", "100000")
+    ]
+    token_stale_after_seconds: Annotated[
+        Seconds, About("s", "A token of whose safety nothing was heard for so long isn't bought", 7200, 7200)
     ]
     price_impact_max: Annotated[Share, About("share", "What our own order may move the price", "0.05", "0.05")]
     daily_loss_halt: Annotated[Share, About("share of equity", "Loss of the UTC day that ends entries", "0.05", "0.20")]

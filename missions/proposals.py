@@ -9,7 +9,6 @@ A refusal is a stored decision with a code and a reason, never a silent drop. Pe
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -17,12 +16,12 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError
 
 from agents.models import Agent
-from missions import caps, drafts, gates, handlers, planning, policies
+from missions import approvals, caps, drafts, gates, handlers, planning, policies
 from missions.drafts import Draft
 from missions.gates import Case, Deny, Judgement, Known
 from missions.models import Approval, Mission, Proposal, Verdict
 from missions.policy_keys import Policy
-from missions.vocabulary import TRADING_KINDS, ProposalStatus
+from missions.vocabulary import ProposalStatus
 from tradeco.common import db, events, states
 from tradeco.common.errors import DomainError, InvalidInput, NotFound
 from tradeco.common.vocabulary import EventKind
@@ -136,7 +135,8 @@ def approve_within(*, proposal_id: int, approver: AbstractBaseUser, reason: str,
     """`approve` inside the caller's transaction."""
     proposal = _lock_pending(proposal_id, now=now)
     _, policy = policies.current()
-    four_eyes = proposal.value_usd >= policy.four_eyes_from_usd
+    needed = approvals.needed(proposal, known_of(proposal, now=now), policy=policy)
+    four_eyes = needed > 1
     if four_eyes and proposal.author_id == approver.pk:
         raise OwnProposal
     if proposal.approvals.filter(approver_id=approver.pk).exists():
@@ -149,7 +149,7 @@ def approve_within(*, proposal_id: int, approver: AbstractBaseUser, reason: str,
         reason=reason,
         at=now,
     )
-    missing = (2 if four_eyes else 1) - proposal.approvals.count()
+    missing = needed - approvals.counting(proposal).count()
     if missing > 0:
         _wait_for_people(proposal, f"{missing} more person must approve.", now=now)
     else:
@@ -230,6 +230,11 @@ def draft_of(proposal: Proposal) -> Draft:
     )
 
 
+def known_of(proposal: Proposal, *, now: datetime) -> Known:
+    """What can be known of a stored proposal at this moment."""
+    return Known(Case(draft=draft_of(proposal), protective=proposal.protective), now=now)
+
+
 # --- inside ---------------------------------------------------------------------------------------
 
 
@@ -258,7 +263,7 @@ def _create(
         confidence=draft.confidence,
         forecast_probability=draft.forecast.probability if draft.forecast else None,
         forecast_horizon_minutes=draft.forecast.horizon_minutes if draft.forecast else None,
-        value_usd=_worth(known),
+        value_usd=approvals.worth(known),
         revision=revision,
         seed=secrets.randbits(62),
         created_at=now,
@@ -278,13 +283,6 @@ def _create(
         },
     )
     return proposal
-
-
-def _worth(known: Known) -> Decimal:
-    """What the draft's trades move, in USD; 0 for work that moves nothing."""
-    if TRADING_KINDS.isdisjoint(known.case.draft.kinds):
-        return Decimal(0)
-    return Decimal(known["worth"])
 
 
 def _record(proposal: Proposal, judgements: list[Judgement], *, stage: str, now: datetime) -> None:
@@ -335,12 +333,11 @@ def _vote(proposal: Proposal, known: Known, *, policy: Policy) -> Decided:
 def _approve(proposal: Proposal, *, by: str, reason: str, policy: Policy, now: datetime) -> None:
     """Approve inside the caller's transaction; where a gate, a reservation or a cap refuses by now, reject."""
     draft = draft_of(proposal)
-    case = Case(draft=draft, protective=proposal.protective)
     for step in draft.steps:
         handler = handlers.of(step.kind)
         if handler is not None:
             handler.lock(step)  # what approving makes scarcer is locked before it is judged
-    judgements = gates.judge(Known(case, now=now), policy=policy)
+    judgements = gates.judge(known_of(proposal, now=now), policy=policy)
     _record(proposal, judgements, stage=Verdict.Stage.APPROVAL, now=now)
     denied = gates.first_denial(judgements)
     if denied is None:

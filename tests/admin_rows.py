@@ -22,6 +22,7 @@ from missions.models import (
     Step,
     TriggerState,
     Verdict,
+    Word,
 )
 from roundtable.models import Vote
 from tradeco.common import db
@@ -39,6 +40,7 @@ from trading.models import (
     LedgerTransaction,
     Lot,
     LotSale,
+    LotWithdrawal,
     Market,
     Order,
     PaperExecution,
@@ -139,6 +141,9 @@ def _write_company(n: int, text: str, now: Any) -> None:
     PolicyVersion.objects.create(
         revision=newest + 1, key="gone", version=n + 1, value=text, reason=text, created_at=now, author=user
     )
+    Word.objects.create(
+        subject="company", digest=f"{n}{text}"[:64], asked={"to": text}, person=user, reason=text, at=now, used_at=now
+    )
     for key in (f"a{n}", f"b{n}"):
         Agent.objects.create(
             key=key,
@@ -220,6 +225,7 @@ def _write_trading(n: int, text: str, now: Any, step: Step) -> None:
     found = Finding.objects.create(
         wallet=wallet, kind="movement", key=f"{n}{text}", what=text, evidence={"a": text}, opened_at=now
     )
+    LotWithdrawal.objects.create(finding=found, wallet=wallet, asset=asset, quantity=1, after=fill, at=now)
     user = get_user_model().objects.get(username="admin")
     Agreement.objects.create(finding=found, verb="book", person=user, reason=text, at=now)
     PaperExecution.objects.create(

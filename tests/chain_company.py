@@ -31,6 +31,7 @@ from trading.sandbox.main import Sandbox
 from trading.signer import keyfile, networks, place
 from trading.signer.chain import RpcChain
 from trading.signer.limits import Book, Limits
+from trading.signer.quotes import JupiterQuotes
 from trading.signer.server import Server
 from trading.signer.service import RightChain, Service
 from trading.signer.transactions import Rules
@@ -134,6 +135,7 @@ def _signing(folder: Path) -> Iterator[str]:
         rules=Rules(wallet=key.address, transfers_may_swap=True, priority_fee_most=settings.PRIORITY_FEE_MOST),
         book=Book(place.state_path(home, networks.Network.SANDBOX), wallet=key.address, limits=limits),
         right_chain=RightChain(RpcChain(settings.RPC_URLS[0]), genesis=genesis),
+        market=JupiterQuotes(settings.JUPITER_URL, api=settings.JUPITER_API),
         rent_most=3_000_000,
     )
     stopping = threading.Event()

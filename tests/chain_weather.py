@@ -106,7 +106,7 @@ def statuses() -> list[str]:
 
 def into_doubt(chain: ChainCompany) -> None:
     """The node is away for so long that a person is asked."""
-    for method in ("getSlot", "getBlockHeight", "getSignatureStatuses"):
+    for method in ("getEpochInfo", "getBlockHeight", "getSignatureStatuses"):
         chain.sandbox.faults.add("drop", route=method)
     said = ""
     for _ in range(UNANSWERED_MAX + 1):
@@ -120,7 +120,7 @@ def into_doubt(chain: ChainCompany) -> None:
 
 def sent(chain: ChainCompany) -> None:
     buy()
-    chain.sandbox.faults.add("drop", route="getSlot")  # sent, and the look afterwards fails
+    chain.sandbox.faults.add("drop", route="getSignatureStatuses")  # sent, and the look afterwards fails
     assert chain.visit() == "park"
     chain.sandbox.faults.clear()
     come_back()

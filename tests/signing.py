@@ -11,12 +11,14 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from solders.account import Account as SvmAccount
 from solders.address_lookup_table_account import AddressLookupTableAccount
@@ -49,6 +51,7 @@ from trading.signer.keys import SigningKey
 from trading.signer.limits import Book, Limits
 from trading.signer.networks import GENESIS, Network
 from trading.signer.protocol import Intent, SignRequest
+from trading.signer.quotes import QuoteUnavailable
 from trading.signer.server import Server
 from trading.signer.service import RightChain, Service
 from trading.signer.transactions import Rules
@@ -110,6 +113,10 @@ class Ground:
         self.genesis = SANDBOX
         self.up = True
         self.simulations = 0
+        self.open = True
+        """Whether the market answers."""
+        self.prices = {(str(SOL), str(USDC)): Fraction(15, 100), (str(BONK), str(USDC)): Fraction(1, 10)}
+        """Raw units for one, of what may be sold: 150 USDC for a SOL."""
         self.between = lambda: None
         """Called before each simulation: what changes on the chain after the wallet was looked at."""
         self._lock = threading.Lock()  # LiteSVM is one thread's at a time
@@ -145,6 +152,11 @@ class Ground:
             after = {str(address): account for address, account in done.post_accounts()}
             return Simulated(err=None, accounts=[_read(after.get(address)) for address in addresses])
 
+    def out_for(self, *, mint_in: str, amount_in: int, mint_out: str) -> int:
+        if not self.open:
+            raise QuoteUnavailable("ConnectionError")
+        return int(self.prices[mint_in, mint_out] * amount_in)
+
     def _must_be_up(self) -> None:
         if not self.up:
             raise ChainUnavailable("getGenesisHash: ConnectionError")
@@ -158,10 +170,23 @@ def _read(account: SvmAccount | None) -> Account | None:
 
 @contextmanager
 def rpc_of(ground: Ground) -> Iterator[str]:
-    """The ground behind Solana's JSON-RPC, as far as the signer speaks it; gives the address."""
+    """The ground behind Solana's JSON-RPC and Jupiter's orders, as far as the signer speaks them; gives the address."""
 
     class Rpc(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            asked = dict(parse_qsl(query))
+            try:
+                assert path == "/swap/v2/order"
+                out = ground.out_for(
+                    mint_in=asked["inputMint"], amount_in=int(asked["amount"]), mint_out=asked["outputMint"]
+                )
+            except QuoteUnavailable:
+                self.send_error(503)
+                return
+            self._answer({**asked, "inAmount": asked["amount"], "outAmount": str(out), "transaction": None})
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -170,6 +195,9 @@ def rpc_of(ground: Ground) -> Iterator[str]:
                 answer["result"] = _result(ground, asked["method"], asked["params"])
             except ChainUnavailable:
                 answer["error"] = {"code": -32005, "message": "unhealthy"}
+            self._answer(answer)
+
+        def _answer(self, answer: Any) -> None:
             body = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -293,11 +321,27 @@ def jupiter(
     slippage_bps: int = 100,
     platform_fee_bps: int = 0,
     shared: bool = False,
+    intent: Intent = BUYS_SOL,
+    named: Mapping[int, Pubkey] | None = None,
 ) -> Instruction:
-    """What Jupiter's v6 program is told; its plan of pools is left empty, since nothing here runs it."""
+    """What Jupiter's v6 program is told; its plan of pools is left empty, since nothing here runs it.
+
+    Args:
+        named: other accounts than ours, by their places.
+    """
     arguments = struct.pack("<QQHHH", amount_in, quoted_out, slippage_bps, platform_fee_bps, 0) + bytes(4)
-    accounts = [AccountMeta(US, is_signer=True, is_writable=False), AccountMeta(ata(US, USDC), False, True)]
-    return Instruction(Pubkey.from_string(networks.JUPITER), name + (b"\x03" if shared else b"") + arguments, accounts)
+    mint_in, mint_out = Pubkey.from_string(intent.mint_in), Pubkey.from_string(intent.mint_out)
+    router, ours, gets = Pubkey.from_string(networks.JUPITER), ata(US, mint_in), ata(US, mint_out)
+    pools = POOL.pubkey()
+    places = (
+        [pools, US, ours, ata(pools, mint_in), ata(pools, mint_out), gets, mint_in, mint_out, PROGRAM, PROGRAM]
+        if shared
+        else [US, ours, gets, mint_in, mint_out, PROGRAM, PROGRAM, router]
+    )
+    for place, other in (named or {}).items():
+        places[place] = other
+    accounts = [AccountMeta(one, is_signer=one == US, is_writable=one in (ours, gets)) for one in places]
+    return Instruction(router, name + (b"\x03" if shared else b"") + arguments, accounts)
 
 
 @dataclass
@@ -315,6 +359,7 @@ class Signing:
             rules=self.rules,
             book=Book(self.folder / "state.json", wallet=str(US), limits=self.limits),
             right_chain=RightChain(self.ground, genesis=SANDBOX),
+            market=self.ground,
         )
 
 

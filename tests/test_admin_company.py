@@ -61,12 +61,17 @@ def test_a_reviewer_halts_nothing(client: Client, alice: AbstractUser) -> None:
     assert Company.objects.get().status == "active"
 
 
-def test_resuming_asks_for_the_quorum_and_halting_never_does(desk: Client) -> None:
+def test_resuming_asks_for_the_quorum_and_halting_never_does(desk: Client, admin_user: AbstractUser) -> None:
     cast.force_policy(quorum=2)
     switch(desk, "halt")
     assert Company.objects.get().status == "halted"
-    assert "Resuming needs 2 people here" in switch(desk, "resume").text
+    page = switch(desk, "resume").text
+    assert "1 more person must say the same" in page
+    assert "active, says olga" in page
     assert Company.objects.get().status == "halted"
+    desk.force_login(admin_user)
+    assert "The company is active" in switch(desk, "resume").text
+    assert Company.objects.get().status == "active"
 
 
 # --- policies -------------------------------------------------------------------------------------
@@ -121,11 +126,15 @@ def test_policies_that_would_not_fit_together_are_refused(desk: Client) -> None:
     assert "human_from_usd can&#x27;t have this value" in answer.text
 
 
-def test_one_person_changes_no_policy_where_two_must_agree(desk: Client) -> None:
+def test_two_people_change_a_policy_where_two_must_agree(desk: Client, admin_user: AbstractUser) -> None:
     cast.force_policy(quorum=2)
-    answer = desk.post(f"{NEW_VERSION}?key=trades_per_day", {"value": "7", "reason": "Quiet."})
-    assert "Policy changes need 2 people here" in answer.text
+    address, asked = f"{NEW_VERSION}?key=trades_per_day", {"value": "7", "reason": "Quiet."}
+    assert "1 more person must say the same" in desk.post(address, asked, follow=True).text
     assert policies.current()[1].trades_per_day == 500
+    desk.force_login(admin_user)
+    assert "olga asks for 7: Quiet." in desk.get(address).text
+    assert "goes from 500 to 7" in desk.post(address, asked, follow=True).text
+    assert policies.current()[1].trades_per_day == 7
 
 
 def test_who_may_not_change_policies_reads_them_only(client: Client, alice: AbstractUser) -> None:

@@ -228,7 +228,7 @@ def test_many_are_decided_one_by_one_after_a_preview(waiting: Proposal, alice: A
     assert sorted(str(message) for message in answer.context["messages"]) == [
         "1 approved.",
         "1 decided already by someone else.",
-        "1 refused by a gate or a cap by now; each row says which.",
+        "1 refused by a gate or a cap by now; the column “why” says which.",
     ]
     assert [Proposal.objects.get(pk=key).status for key in ids] == ["approved", "rejected", "rejected"]
 

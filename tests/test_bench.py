@@ -29,9 +29,12 @@ def stage() -> Iterator[Stage]:
         yield stage
 
 
+LONG = ("processes", "swaps")  # many processes, even for small counts
+
+
 @pytest.mark.race
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name == "processes" else ()) for name in MEASUREMENTS]
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in MEASUREMENTS]
 )
 def test_each_measurement_gives_figures_with_limits_and_goals(stage: Stage, name: str) -> None:
     figures = measure(name, stage)

@@ -2,12 +2,19 @@
 
 from decimal import Decimal
 
+import pytest
+from django.test import Client
+
+from dashboard import queries
 from missions.models import Step
 from tests import cast
 from tests.chain_company import ChainCompany
+from tests.sandbox_chain import PRICES
 from tradeco.common import db
-from trading import money, portfolio
-from trading.models import Attempt, Fill, Finding, Order, Position
+from tradeco.common.outside import VenueUnavailable
+from trading import feeds, money, network, portfolio
+from trading.models import Attempt, Feed, Fill, Finding, Order, Position, Wallet
+from trading.sources import still
 
 
 def test_a_buy_and_its_sale_land_once_each_and_the_books_hold_what_the_chain_holds(chain: ChainCompany) -> None:
@@ -28,7 +35,7 @@ def test_a_buy_and_its_sale_land_once_each_and_the_books_hold_what_the_chain_hol
     assert set(Attempt.objects.values_list("status", flat=True)) == {"finalized"}
     assert not Finding.objects.exists()
     assert chain.reconcile() == {
-        "settled": 0, "final": 0, "vanished": 0, "hurried": 0, "opened": False, "strangers": 0, "drift": []
+        "settled": 0, "final": 0, "vanished": 0, "hurried": 0, "failed": 0, "opened": False, "strangers": 0, "drift": []
     }  # fmt: skip
 
 
@@ -65,3 +72,20 @@ def test_the_signature_stands_in_the_database_before_the_chain_has_seen_it(chain
 
 def _network_fees() -> Decimal:
     return money.usd(sum(Fill.objects.values_list("network_fee_quote", flat=True)))
+
+
+def test_candles_of_another_chain_than_the_books_are_no_prices(chain: ChainCompany) -> None:
+    feed, row = feeds.Served(feeds.Computed(still(PRICES)), network.candles()), Feed.objects.get()
+    row.read = 10**6
+    with pytest.raises(VenueUnavailable, match="another chain"):
+        feed.news(row, now=db.now())
+
+
+def test_what_reconciliation_found_waits_on_both_first_pages(chain: ChainCompany, admin_client: Client) -> None:
+    assert queries.attention()["all"] == 0
+    found = Finding.objects.create(
+        wallet=Wallet.objects.get(), kind="vanished", key="signature", what="A trade is gone.", opened_at=db.now()
+    )
+    assert queries.attention() == {"proposals": 0, "steps": 0, "orders": 0, "findings": 1, "all": 1}
+    assert found.what in admin_client.get("/admin/").text
+    assert "SANDBOX" in admin_client.get("/dashboard/").text

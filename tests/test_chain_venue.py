@@ -230,8 +230,11 @@ def test_control_judged_without_the_finalized_height_it_is_done_twice(
     on_the_edge(chain)
     chain.sandbox.faults.add("stale", route="getSignatureStatuses", blocks=10)
     chain.slots(152)
-    height = SolanaRpc.block_height
-    monkeypatch.setattr(SolanaRpc, "block_height", lambda self, commitment="confirmed": height(self, "processed"))
+    moment, valid = SolanaRpc.slot_and_height, SolanaRpc.is_blockhash_valid_at
+    monkeypatch.setattr(
+        SolanaRpc, "slot_and_height", lambda self, _: (moment(self, "finalized")[0], moment(self, "processed")[1])
+    )
+    monkeypatch.setattr(SolanaRpc, "is_blockhash_valid_at", lambda self, hash, _: (valid(self, hash)[0], False))
     for _ in range(2):
         chain.visit()
     chain.sandbox.faults.clear()

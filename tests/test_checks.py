@@ -80,6 +80,15 @@ def test_an_unknown_policy_set_is_told(settings: Settings) -> None:
     assert ids(checks.policy_set_is_known(None)) == ["tradeco.W001"]
 
 
+def test_real_money_is_refused_under_the_policies_of_the_demo(settings: Settings) -> None:
+    settings.NETWORK, settings.POLICY_SET = "mainnet", "demo"
+    assert ids(checks.real_money_has_careful_policies(None)) == ["tradeco.E006"]
+    settings.POLICY_SET = "production"
+    assert checks.real_money_has_careful_policies(None) == []
+    settings.NETWORK, settings.POLICY_SET = "sandbox", "demo"
+    assert checks.real_money_has_careful_policies(None) == []
+
+
 def test_a_deployment_is_told_what_it_lacks(settings: Settings) -> None:
     settings.TRADECO_TLS, settings.ALLOWED_HOSTS = False, ["*"]
     settings.EMBEDDED_POSTGRES, settings.POLICY_SET = True, "production"

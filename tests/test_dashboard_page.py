@@ -193,9 +193,9 @@ def test_the_switch_needs_the_forms_own_token(admin_user: AbstractUser) -> None:
 def test_where_resuming_needs_more_people_the_page_says_so(watching: Client, admin_user: AbstractUser) -> None:
     cast.force_policy(quorum=2)
     company.switch(to=CompanyStatus.HALTED, by=admin_user, reason="drill", now=db.now())
-    answer = watching.post("/dashboard/company/active/", {"reason": "over"})
-    assert answer.status_code == 400
-    assert "2 people" in answer.content.decode()
+    answer = watching.post("/dashboard/company/active/", {"reason": "over"}, follow=True)
+    assert "1 more person must say the same" in answer.content.decode()
+    assert Company.objects.get().status == CompanyStatus.HALTED
     assert watching.get("/dashboard/company/sideways/").status_code == 404
 
 

@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from missions import company
 from missions.vocabulary import CompanyStatus
+from tests import cast
 from tests.chain_company import ChainCompany
 from tests.sandbox_chain import running_sandbox
 from tradeco.common import db
@@ -82,7 +83,7 @@ def test_a_mainnet_setup_is_told_all_that_it_lacks(moving: ChainCompany) -> None
         "key": "fail", "jupiter key": "fail", "markets": "fail"
     }  # fmt: skip
     assert found["rpc"].state == "warn"
-    assert found["policy"].state == "warn"
+    assert (found["policy"].state, found["policy"].said[:10]) == ("fail", "Real money")
     assert found["backup"].state == "warn"
     assert "wallet create" in found["key"].do
 
@@ -107,6 +108,12 @@ def test_what_waits_for_people_is_told(moving: ChainCompany) -> None:
     company.switch(to=CompanyStatus.HALTED, by=None, reason="for a test", now=db.now())
     found = lines()
     assert (found["findings"].state, found["company"].state) == ("warn", "warn")
+
+
+def test_fewer_people_than_the_quorum_asks_for_are_told(moving: ChainCompany) -> None:
+    assert "people" not in lines()
+    cast.force_policy(quorum=2)
+    assert (lines()["people"].state, lines()["people"].do) == ("warn", "Make another operator in the admin: Users.")
 
 
 def test_a_signer_that_rests_is_no_failure(moving: ChainCompany, tmp_path: Path) -> None:

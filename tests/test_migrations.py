@@ -16,11 +16,12 @@ from django.db.migrations.executor import MigrationExecutor
 from agents.models import Memory
 from dashboard.models import IdempotencyKey
 from missions import heartbeat, policies, proposals
+from missions.models import Word
 from tests import cast, other_database
 from tradeco.common import db, events, pulses
 from tradeco.common.models import Breaker
 from trading import findings, money, portfolio, stops
-from trading.models import Agreement, Finding, LedgerEntry, Order, Position, Signal
+from trading.models import Agreement, Finding, LedgerEntry, Lot, LotWithdrawal, Order, Position, Signal
 from trading.vocabulary import FindingKind
 
 APPS = ["dashboard", "roundtable", "trading", "missions", "agents", "common"]  # back: who depends goes first
@@ -79,6 +80,9 @@ def _decide_and_remember() -> None:
     waiting = [cast.submit(cast.buy("BONK/USDC", "60.00"), author=people[0]) for _ in range(2)]
     assert {proposal.status for proposal in waiting} == {"pending"}
     proposals.approve(proposal_id=waiting[0].pk, approver=people[1], reason="fine", now=db.now())
+    Word.objects.create(
+        subject="company", digest="0" * 64, asked={"to": "active"}, person=people[0], reason="fine", at=db.now()
+    )
     pulses.beat("worker", now=db.now())
     Breaker.objects.create(name="rpc_1")
     findings.found(
@@ -91,6 +95,10 @@ def _decide_and_remember() -> None:
     )
     Agreement.objects.create(
         finding=Finding.objects.get(), verb="book", person=people[0], reason="for a test", at=db.now()
+    )
+    lot = Lot.objects.latest("pk")
+    LotWithdrawal.objects.create(
+        finding=Finding.objects.get(), wallet=lot.wallet, asset=lot.asset, quantity=1, after=lot.fill, at=db.now()
     )
     events.number_new()
     Memory.objects.create(

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from missions import policies, policy_keys
 from missions.models import Company, PolicyVersion
-from missions.policies import NoPolicy, QuorumNeeded, UnknownPolicy
+from missions.policies import NoPolicy, UnknownPolicy
 from missions.policy_keys import Policy
 from tests import cast
 from tradeco.common import db
@@ -55,13 +55,15 @@ def test_a_company_without_policies_says_so(db: None) -> None:
 class TestChange:
     def test_writes_a_version_with_author_reason_and_difference_and_an_event(self, alice: AbstractUser) -> None:
         before, _ = policies.current()
-        row = policies.change(key="trades_per_day", value=77, author=alice, reason="a quiet week", now=db.now())
+        row = policies.change(key="trades_per_day", value=77, author=alice, reason="a quiet week", now=db.now()).version
+        assert row is not None
         assert (row.revision, row.version, row.value, row.previous) == (before + 1, 2, 77, 500)
         assert (row.author, row.reason) == (alice, "a quiet week")
         revision, policy = policies.current()
         assert (revision, policy.trades_per_day) == (row.revision, 77)
         event = Event.objects.get(kind="policy.changed", subject="policy:trades_per_day")
-        assert event.data == {"revision": row.revision, "from": 500, "to": 77, "reason": "a quiet week"}
+        said = {"revision": row.revision, "from": 500, "to": 77, "reason": "a quiet week", "by": "alice"}
+        assert event.data == said
 
     def test_what_was_in_force_at_a_revision_can_be_had_again(self, alice: AbstractUser) -> None:
         first, opening = policies.current()
@@ -109,12 +111,9 @@ class TestChange:
         with pytest.raises(UnknownPolicy):
             policies.change(key="free_money", value=1, author=alice, reason="a try", now=db.now())
 
-    def test_where_policy_asks_for_two_people_one_changes_nothing(self, alice: AbstractUser) -> None:
-        cast.force_policy(quorum=2)
-        for key, value in (("trades_per_day", 9), ("quorum", 1)):
-            with pytest.raises(QuorumNeeded):
-                policies.change(key=key, value=value, author=alice, reason="alone", now=db.now())
-        assert policies.current()[1].trades_per_day == 500
+    def test_may_be_to_none_where_its_type_says_so(self, alice: AbstractUser) -> None:
+        policies.change(key="max_hold_minutes", value=None, author=alice, reason="no limit", now=db.now())
+        assert policies.current()[1].max_hold_minutes is None
 
     @pytest.mark.parametrize(
         "statement", ["UPDATE missions_policyversion SET value = '9'", "DELETE FROM missions_policyversion"]
@@ -144,6 +143,13 @@ class TestChange:
     def test_a_key_that_this_program_does_not_know_is_passed_over(self) -> None:
         cast.force_policy(from_the_future=1)
         policies.current()
+
+
+def test_a_company_opens_with_the_production_policies(db: None, settings: Any) -> None:
+    settings.POLICY_SET = "production"
+    cast.open_company()
+    policy = policies.current()[1]
+    assert (policy.quorum, policy.max_hold_minutes) == (2, None)
 
 
 def test_a_policy_is_frozen() -> None:

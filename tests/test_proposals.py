@@ -8,7 +8,7 @@ from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, transaction
 
 from agents.models import Agent
-from missions import proposals
+from missions import approvals, proposals
 from missions.models import Approval, CapUse, Mission, Proposal, Step
 from missions.proposals import AlreadyDecided, ApprovedAlready, OwnProposal, ProposalExpired
 from missions.vocabulary import ProposalSource
@@ -219,6 +219,58 @@ def test_the_second_person_s_yes_approves(alice: AbstractUser, bob: AbstractUser
     assert approve(proposal, bob).status == "pending"
     assert approve(proposal, admin_user).status == "approved"
     assert set(proposal.approvals.values_list("approver__username", "four_eyes")) == {("bob", True), ("admin", True)}
+
+
+def test_what_it_is_worth_at_the_decision_counts(alice: AbstractUser) -> None:
+    position = cast.bought("SOL/USDC", "100.00")
+    cast.set_policy(human_from_usd="50", four_eyes_from_usd="200")
+    proposal = cast.submit(cast.close(position.pk), author=alice)
+    assert (proposal.status, proposal.value_usd < 200) == ("pending", True)
+    cast.set_price("SOL/USDC", position.market.price * 3)
+    with pytest.raises(OwnProposal):
+        approve(proposal, alice)
+
+
+def test_control_by_the_worth_of_submission_alone_the_author_approves(
+    alice: AbstractUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position = cast.bought("SOL/USDC", "100.00")
+    cast.set_policy(human_from_usd="50", four_eyes_from_usd="200")
+    proposal = cast.submit(cast.close(position.pk), author=alice)
+    cast.set_price("SOL/USDC", position.market.price * 3)
+    monkeypatch.setattr(approvals, "worth", lambda known: Decimal(0))
+    assert approve(proposal, alice).status == "approved"
+
+
+def test_what_it_was_worth_when_it_was_handed_in_counts_too(alice: AbstractUser) -> None:
+    position = cast.bought("SOL/USDC", "300.00")
+    cast.set_policy(human_from_usd="50", four_eyes_from_usd="200")
+    proposal = cast.submit(cast.close(position.pk), author=alice)
+    cast.set_price("SOL/USDC", position.market.price / 3)
+    with pytest.raises(OwnProposal):
+        approve(proposal, alice)
+
+
+def test_the_yes_of_somebody_let_go_since_does_not_count(
+    alice: AbstractUser, bob: AbstractUser, admin_user: AbstractUser
+) -> None:
+    proposal = waiting("100.00")
+    approve(proposal, alice)
+    alice.is_active = False
+    alice.save()
+    assert approve(proposal, bob).status == "pending"
+    assert approve(proposal, admin_user).status == "approved"
+
+
+def test_control_counting_every_row_it_would(
+    alice: AbstractUser, bob: AbstractUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposal = waiting("100.00")
+    approve(proposal, alice)
+    alice.is_active = False
+    alice.save()
+    monkeypatch.setattr(approvals, "counting", lambda proposal: proposal.approvals.all())
+    assert approve(proposal, bob).status == "approved"
 
 
 def test_one_no_is_enough(alice: AbstractUser, bob: AbstractUser) -> None:

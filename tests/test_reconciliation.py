@@ -1,7 +1,7 @@
 """Books beside the chain: what vanished is reversed, strangers are found, differences shown, people's verbs bounded."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import StringIO
 from typing import Any
@@ -47,13 +47,14 @@ from trading.models import (
     Wallet,
 )
 from trading.settling import EvidenceAgainst, NotInDoubt, Verb
-from trading.venues.base import Executed
+from trading.venues.base import Executed, UnderWay
 from trading.venues.chain import ChainVenue
 
 JUP = "JUPyiwrYJFskUPiHa7hkeR8VUtAeFoSYbKedZNsDvCN"
 pytestmark = pytest.mark.usefixtures("impatient")
 
-NOTHING = {"settled": 0, "final": 0, "vanished": 0, "hurried": 0, "opened": False, "strangers": 0, "drift": []}
+ENDED = ("settled", "final", "vanished", "hurried", "failed")
+NOTHING = {**dict.fromkeys(ENDED, 0), "opened": False, "strangers": 0, "drift": []}
 
 
 def kinds() -> list[str]:
@@ -84,6 +85,25 @@ def test_a_confirmed_fill_that_vanishes_is_reversed_and_books_and_chain_agree_ag
     assert portfolio.summary(now=db.now()).realized_pnl_usd == 0
     assert chain.reconcile() == NOTHING
     assert kinds() == ["vanished"], "a person has to see it"
+
+
+def test_a_scale_up_that_vanishes_leaves_what_was_bought_before_as_it_was(chain: ChainCompany) -> None:
+    buy()
+    chain.work()
+    chain.slots(40)
+    chain.reconcile()
+    before = Position.objects.get()
+    chain.price("JUP/USDC", "1.8")
+    chain.sandbox.faults.add("reorg", route=SEND, times=1, blocks=5)
+    buy()
+    chain.work()
+    assert Position.objects.get().stop_price != before.stop_price
+    chain.slots(PAST_EXPIRY + 5)
+    assert chain.reconcile()["vanished"] == 1
+    after = Position.objects.get()
+    for name in ("quantity", "cost", "bought", "fees", "stop_price", "take_profit_price"):
+        assert getattr(after, name) == getattr(before, name), name
+    assert portfolio.summary(now=db.now()).realized_pnl_usd == 0
 
 
 def test_one_that_vanishes_and_lands_again_stays_as_it_is(chain: ChainCompany) -> None:
@@ -321,10 +341,17 @@ def test_a_trade_that_lands_after_a_person_gave_it_up_is_found(chain: ChainCompa
     chain.slots(40)
     assert chain.reconcile()["strangers"] == 1
     assert "given up" in finding("movement").what
+    before = portfolio.summary(now=db.now())
     movements.settle(
         finding_id=finding("movement").pk, verb=movements.Verb.BOOK, by=alice, reason="It landed.", now=db.now()
     )
-    assert chain.held() == chain.books()
+    agreed(chain)
+    assert (Order.objects.get().status, statuses()) == ("filled", ["finalized"])
+    assert Account.objects.get(kind="wallet", asset=money.USDC).reserved == 0
+    position, fill = Position.objects.get(), Fill.objects.get()
+    assert (position.quantity, position.stop_price is not None) == (fill.amount_out, True)
+    assert before.equity_usd - portfolio.summary(now=db.now()).equity_usd < 2, "it was no withdrawal"
+    assert chain.reconcile() == NOTHING
 
 
 # --- differences ----------------------------------------------------------------------------------
@@ -433,6 +460,32 @@ def test_what_may_still_land_is_neither_confirmed_nor_failed_nor_requeued(
             say(verb, alice)
     assert (Step.objects.get().status, statuses()) == ("needs_reconciliation", ["in_doubt"])
     assert not Agreement.objects.exists()
+
+
+@pytest.fixture
+def one_silent(chain: ChainCompany) -> Iterator[None]:
+    """Two nodes: one says that it may still land, the other one nothing."""
+    with second_node(chain) as faults:
+        chain.sandbox.faults.add("delay_transaction", route=SEND, blocks=60)
+        faults.add("drop", route=SEND)
+        sent(chain)
+        faults.clear()
+        into_doubt(chain)
+        faults.add("drop")
+        yield
+
+
+@pytest.mark.usefixtures("one_silent")
+def test_one_silent_node_does_not_let_a_person_fail_what_the_other_says_may_land(alice: AbstractUser) -> None:
+    with pytest.raises(EvidenceAgainst, match="may still land"):
+        say(Verb.FAIL, alice)
+    assert statuses() == ["in_doubt"]
+
+
+@pytest.mark.usefixtures("one_silent")
+def test_control_by_the_answer_of_both_together_it_would(alice: AbstractUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "_may_land", lambda consulted: isinstance(consulted.receipt, UnderWay))
+    assert say(Verb.FAIL, alice).ending == "failed"
 
 
 def test_what_landed_is_confirmed_and_never_failed_or_requeued(chain: ChainCompany, alice: AbstractUser) -> None:

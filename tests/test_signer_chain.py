@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.signing import BUYS_SOL, SANDBOX, US, USDC, Ground, ata, buy, rpc_of, unsigned
-from trading.signer import chain, effects, transactions
+from trading.signer import effects, http, transactions
 from trading.signer.chain import RpcChain
 from trading.signer.effects import ChainUnavailable
 
@@ -67,6 +67,11 @@ def test_an_rpc_that_is_down_is_unavailable() -> None:
         RpcChain("http://127.0.0.1:1").genesis_hash()
 
 
+def test_where_one_node_is_down_the_next_is_asked() -> None:
+    with rpc_of(Ground()) as url:
+        assert RpcChain("http://127.0.0.1:1", url).genesis_hash() == SANDBOX
+
+
 ACCOUNT = {"lamports": 1, "owner": str(USDC), "data": ["", "base64"]}
 WRONG: dict[str, bytes] = {
     "not JSON": b"<html>",
@@ -83,7 +88,7 @@ WRONG: dict[str, bytes] = {
     "another encoding": result({"value": [{**ACCOUNT, "data": ["", "base58"]}]}),
     "no base64": result({"value": [{**ACCOUNT, "data": ["A", "base64"]}]}),
     "data as text": result({"value": [{**ACCOUNT, "data": "AAAA"}]}),
-    "too much": b" " * (chain.ANSWER_BYTES_MOST + 10),
+    "too much": b" " * (http.ANSWER_BYTES_MOST + 10),
 }
 
 

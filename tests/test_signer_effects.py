@@ -83,10 +83,12 @@ def test_buying_and_selling_pass() -> None:
     check(ground, unsigned(sell()), intent=SELLS_SOL)
 
 
-def test_sol_may_stay_wrapped() -> None:
-    """It is ours all the same, and its rent is within the cap."""
-    check(Ground(), unsigned(buy()[:-1]))
+def test_an_empty_wrapped_account_may_stay_and_what_was_in_it_too() -> None:
+    """Only more of it is refused: what a stranger put there must not stop a trade."""
     check(Ground(), unsigned(sell()[:-1]), intent=SELLS_SOL)
+    ground = Ground()
+    ground.put(ata(US, SOL), holding(US, SOL, 5))
+    check(ground, unsigned(sell()[:-1]), intent=SELLS_SOL)
 
 
 def test_an_account_that_stood_before_may_be_closed_into_the_wallet() -> None:
@@ -139,6 +141,19 @@ LOSSES: list[tuple[str, str, Callable[[], list[Instruction]]]] = [
 ]
 
 
+def test_sol_may_not_stay_wrapped() -> None:
+    """It would be ours all the same, but the books count the wallet's own lamports alone."""
+    assert code_of(Ground(), unsigned(buy()[:-1])) == "stays_wrapped"
+    ground = Ground()
+    ground.put(ata(US, SOL), holding(US, SOL, 5))
+    assert code_of(ground, unsigned(buy()[:-1])) == "stays_wrapped"
+
+
+def test_without_that_rule_wrapped_sol_would_pass_for_what_was_bought(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effects, "_no_sol_stays_wrapped", lambda *_: None)
+    check(Ground(), unsigned(buy()[:-1]))
+
+
 def pay_sol(lamports: int) -> Instruction:
     return transfer(TransferParams(from_pubkey=US, to_pubkey=THIEF.pubkey(), lamports=lamports))
 
@@ -157,8 +172,9 @@ def test_sol_may_not_leave_where_none_is_meant() -> None:
 
 
 def test_rent_has_a_cap_of_its_own() -> None:
-    check(Ground(), unsigned(buy()[:-1]), rent_most=TOKEN_RENT)
-    assert code_of(Ground(), unsigned(buy()[:-1]), rent_most=TOKEN_RENT - 1) == "rent"
+    kept = unsigned(sell()[:-1])
+    check(Ground(), kept, intent=SELLS_SOL, rent_most=TOKEN_RENT)
+    assert code_of(Ground(), kept, intent=SELLS_SOL, rent_most=TOKEN_RENT - 1) == "rent"
 
 
 def test_another_token_account_of_ours_is_looked_at_too() -> None:
@@ -309,7 +325,8 @@ def test_the_judgement_is_that_of_a_plain_count(
     )
     gains = {str(USDC): moved["usdc"], str(BONK): moved["bonk"], str(SOL): moved["sol"]}
     floor = dict.fromkeys(gains, 0) | {intent.mint_in: -amount_in, intent.mint_out: least_out}
-    expected = all(gains[mint] >= floor[mint] for mint in gains)
+    stays_wrapped = (wraps[1] or 0) > (wraps[0] or 0)
+    expected = all(gains[mint] >= floor[mint] for mint in gains) and not stays_wrapped
     try:
         effects.judge(before, after, wallet=str(US), intent=intent, fee=fee, rent_most=effects.RENT_MOST)
         found = True

@@ -83,10 +83,27 @@ def test_buys_spend_up_to_the_cap_and_not_one_unit_beyond(path: Path, clock: Clo
     assert kept.today().spent == 10
 
 
-def test_sells_spend_nothing_but_count_as_signatures(path: Path, clock: Clock) -> None:
-    kept = book(path, clock, Limits(spend_cap=0, signatures_a_day=2))
-    assert [code_of(kept, number, SELLS_SOL) for number in range(3)] == [None, None, "signature_cap"]
+def test_buys_have_a_number_too(path: Path, clock: Clock) -> None:
+    kept = book(path, clock, Limits(spend_cap=10, signatures_a_day=2))
+    assert [code_of(kept, number, spends(1)) for number in range(3)] == [None, None, "signature_cap"]
+
+
+def test_sales_spend_nothing_but_have_a_number(path: Path, clock: Clock) -> None:
+    of = Limits(spend_cap=0, signatures_a_day=0, sales_a_day=2)
+    kept = book(path, clock, of)
+    assert [code_of(kept, number, SELLS_SOL) for number in range(3)] == [None, None, "sale_cap"]
     assert kept.today().spent == 0
+    assert code_of(book(path, clock, of), 4, SELLS_SOL) == "sale_cap", "after a restart too"
+
+
+def test_neither_buys_nor_sales_use_up_the_others_number(path: Path, clock: Clock) -> None:
+    kept = book(path, clock, Limits(spend_cap=10, signatures_a_day=2, sales_a_day=2))
+    assert [code_of(kept, number, spends(1)) for number in range(3)] == [None, None, "signature_cap"]
+    assert [code_of(kept, number, SELLS_SOL) for number in range(3, 6)] == [None, None, "sale_cap"]
+    clock.now += timedelta(days=1)
+    assert [code_of(kept, number, SELLS_SOL) for number in range(6, 9)] == [None, None, "sale_cap"]
+    assert [code_of(kept, number, spends(1)) for number in range(9, 12)] == [None, None, "signature_cap"]
+    assert (kept.today().buys, kept.today().sales) == (2, 2)
 
 
 def test_the_same_message_is_charged_once(path: Path, clock: Clock) -> None:

@@ -179,7 +179,11 @@ def test_the_command_signs_and_its_key_and_passphrase_are_nowhere_to_be_found(ho
     ground = Ground()
     with (
         rpc_of(ground) as rpc,
-        commanded(home, f"{rpc}/?api-key=canary-rpc", **{passphrase.VARIABLE: PHRASE}) as (client, process, written),
+        commanded(
+            home,
+            f"{rpc}/?api-key=canary-rpc",
+            **{passphrase.VARIABLE: PHRASE, "TRADECO_JUPITER_URL": rpc, "TRADECO_JUPITER_KEY": "canary-jupiter"},
+        ) as (client, process, written),
     ):
         buying, selling = unsigned(buy()), unsigned(sell())
         seen.append(repr(client.sign(buying, intent=BUYS_SOL, genesis=SANDBOX)).encode())
@@ -206,12 +210,24 @@ def test_the_command_signs_and_its_key_and_passphrase_are_nowhere_to_be_found(ho
     assert PHRASE.encode() not in everything
     log = written.read_bytes()
     assert b"canary-rpc" not in log, "the RPC's own key"
+    assert b"canary-jupiter" not in log
     assert b"signer_up" in log
     assert str(US).encode() in log
     assert b"signer_signed" in log, "this looked at nothing"
     assert b"signer_refused" in log
     for line in log.splitlines():
         json.loads(line)
+
+
+def test_the_command_holds_sales_against_the_market(home: Path) -> None:
+    with (
+        rpc_of(Ground()) as rpc,
+        commanded(home, rpc, **{passphrase.VARIABLE: PHRASE, "TRADECO_JUPITER_URL": rpc}) as (client, _, _),
+    ):
+        for_a_song = SELLS_SOL.model_copy(update={"least_out": 1})
+        with pytest.raises(SignerRefused, match="sold_too_low"):
+            client.sign(unsigned(sell(amount_out=1)), intent=for_a_song, genesis=SANDBOX)
+        client.sign(unsigned(sell()), intent=SELLS_SOL, genesis=SANDBOX)
 
 
 def test_a_leak_would_be_found_among_all_that() -> None:

@@ -15,6 +15,7 @@ from trading.signer.chain import RpcChain
 from trading.signer.keys import SigningKey
 from trading.signer.limits import Book, Limits
 from trading.signer.protocol import Intent, SignedAnswer, SignRequest
+from trading.signer.quotes import JupiterQuotes
 from trading.signer.refusals import Refusal
 from trading.signer.service import RightChain, Service
 
@@ -35,6 +36,7 @@ def service(sandbox: Sandbox, tmp_path: Path) -> Service:
         rules=RULES,
         book=Book(tmp_path / "state.json", wallet=str(US), limits=Limits(spend_cap=500 * DOLLAR, signatures_a_day=50)),
         right_chain=RightChain(RpcChain(sandbox.url), genesis=SANDBOX),
+        market=JupiterQuotes(sandbox.url, api="v2"),
     )
 
 

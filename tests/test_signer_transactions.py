@@ -49,7 +49,7 @@ from tests.signing import (
     unwrap,
     wrap,
 )
-from trading.signer import networks, transactions
+from trading.signer import instructions, networks, transactions
 from trading.signer.protocol import Intent
 from trading.signer.refusals import Refusal
 from trading.signer.transactions import Rules
@@ -58,6 +58,7 @@ SANDBOX = Rules(wallet=str(US), transfers_may_swap=True)
 MAINNET = Rules(wallet=str(US))
 PRICE_MOST = SANDBOX.priority_fee_most * 1_000_000 // 200_000  # millionths of a lamport, at 200,000 units
 RENT = 1_000_000
+NAMES = {False: bytes.fromhex("bb64facc31c4af14"), True: bytes.fromhex("d19853937cfed8e9")}  # shared or not
 
 
 def refusals(raw: bytes, *, rules: Rules = SANDBOX, intent: Intent = BUYS_SOL) -> list[str]:
@@ -89,7 +90,7 @@ def test_a_swap_as_the_sandbox_builds_it_passes(legacy: bool) -> None:
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_swap_as_jupiter_builds_it_passes(shared: bool) -> None:
-    name = bytes.fromhex("d19853937cfed8e9" if shared else "bb64facc31c4af14")
+    name = NAMES[shared]
     prices = [set_compute_unit_limit(300_000), set_compute_unit_price(1000)]
     swap = [*prices, ensure(SOL), jupiter(name=name, shared=shared)]
     memo = create_memo(MemoParams(program_id=Pubkey.from_string(networks.MEMO), signer=US, message=b"tradeco"))
@@ -286,6 +287,43 @@ ROUTES: list[tuple[str, list[Instruction]]] = [
 @pytest.mark.parametrize("routes", [pytest.param(routes, id=name) for name, routes in ROUTES])
 def test_a_route_that_doesnt_keep_the_price_is_refused(routes: list[Instruction]) -> None:
     assert refusals(unsigned([ensure(SOL), *routes, unwrap()], cosigners=()), rules=MAINNET) == ["route"]
+
+
+def routed(shared: bool, place: int, named: Pubkey, *, intent: Intent = BUYS_SOL) -> list[str]:
+    call = jupiter(name=NAMES[shared], shared=shared, intent=intent, named={place: named})
+    return refusals(unsigned([ensure(SOL), call, unwrap()], cosigners=()), rules=MAINNET, intent=intent)
+
+
+@pytest.mark.parametrize(
+    ("shared", "place", "mint"),
+    [(False, 1, USDC), (False, 2, SOL), (False, 7, SOL), (True, 2, USDC), (True, 5, SOL)],
+)
+def test_a_route_that_pays_somebody_else_is_refused_by_reading_alone(shared: bool, place: int, mint: Pubkey) -> None:
+    """Whoever serves both the node and Jupiter's API could lie in the simulation too."""
+    ours = ata(US, mint)
+    assert routed(shared, place, ours) == []
+    others = [ata(THIEF.pubkey(), USDC), ata(THIEF.pubkey(), SOL), ata(US, BONK), US, THIEF.pubkey()]
+    for other in others:
+        assert routed(shared, place, other) == ["route"], other
+
+
+def test_without_the_look_at_its_accounts_such_a_route_would_be_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instructions, "_not_ours", lambda *_: None)
+    assert routed(False, 2, ata(THIEF.pubkey(), SOL)) == []
+
+
+def test_a_route_may_pay_into_an_account_of_either_token_program() -> None:
+    bonk = BUYS_SOL.model_copy(update={"mint_out": str(BONK)})
+    newer = spl.get_associated_token_address(US, BONK, TOKEN_2022_PROGRAM_ID)
+    assert routed(False, 2, newer, intent=bonk) == []
+
+
+def test_a_route_whose_accounts_are_cut_short_or_hidden_is_refused() -> None:
+    """An account that a lookup table hides is never taken for ours."""
+    call = transactions.decode(unsigned([jupiter()], cosigners=())).calls[0]
+    assert instructions.route(call, BUYS_SOL, str(US)) is None
+    for accounts in ((), call.accounts[:2], (*call.accounts[:2], None, *call.accounts[3:]), call.accounts[:7]):
+        assert instructions.route(dataclasses.replace(call, accounts=accounts), BUYS_SOL, str(US)), accounts
 
 
 def test_plain_transfers_swap_on_the_sandbox_alone() -> None:

@@ -102,7 +102,7 @@ def test_a_day_s_loss_ends_entries_not_exits() -> None:
         positions=0,
         equity=20_000_000_000,
         peak=10_000_000_000,
-        realized=0,
+        realized=10_000_000_000,
         unrealized=0,
     )
     assert refused(cast.submit(cast.buy("WIF/USDC"))) == "daily_loss"

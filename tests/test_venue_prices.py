@@ -136,6 +136,7 @@ def page(*found: dict[str, Any], **fields: Any) -> dict[str, Any]:
         "bar_seconds": 5,
         "markets": [{"name": "SOL/USDC", "base": sol, "quote": usdc}],
         "candles": list(found),
+        "last": 10**6,
         "ended": False,
         **fields,
     }
@@ -192,6 +193,7 @@ BAD_PAGES = {
     ),
     "bars of no length": page(bar_seconds=0),
     "an end that is no truth": page(ended="false"),
+    "a last number that is none": page(last="8"),
     "no source": page(source=""),
     "a list": [],
 }

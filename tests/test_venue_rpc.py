@@ -95,6 +95,13 @@ READS: list[tuple[str, Callable[[SolanaRpc], Any], Any, Any, list[Any]]] = [
     ("getSlot", lambda n: n.slot("finalized"), 7, 7, [{"commitment": "finalized"}]),
     ("getBlockHeight", lambda n: n.block_height(), 2**64 - 1, 2**64 - 1, [{"commitment": "confirmed"}]),
     (
+        "getEpochInfo",
+        lambda n: n.slot_and_height("finalized"),
+        {"absoluteSlot": 9, "blockHeight": 7, "epoch": 0, "slotIndex": 9, "slotsInEpoch": 432_000},
+        (9, 7),
+        [{"commitment": "finalized"}],
+    ),
+    (
         "getLatestBlockhash",
         lambda n: n.latest_blockhash(),
         at(3, {"blockhash": BLOCKHASH, "lastValidBlockHeight": 153}),
@@ -103,9 +110,9 @@ READS: list[tuple[str, Callable[[SolanaRpc], Any], Any, Any, list[Any]]] = [
     ),
     (
         "isBlockhashValid",
-        lambda n: n.is_blockhash_valid(BLOCKHASH, "processed"),
+        lambda n: n.is_blockhash_valid_at(BLOCKHASH, "processed"),
         at(3, False),
-        False,
+        (3, False),
         [BLOCKHASH, {"commitment": "processed"}],
     ),
     ("getBalance", lambda n: n.balance(ALICE), at(3, 12), 12, [ALICE, {"commitment": "confirmed"}]),
@@ -312,7 +319,14 @@ def landed(**meta: Any) -> dict[str, Any]:
         "slot": 77,
         "blockTime": 1_700_000_000,
         "version": 0,
-        "transaction": {"signatures": [OURS], "message": {"accountKeys": [ALICE, BOB], "recentBlockhash": BLOCKHASH}},
+        "transaction": {
+            "signatures": [OURS],
+            "message": {
+                "header": {"numRequiredSignatures": 1},
+                "accountKeys": [ALICE, BOB],
+                "recentBlockhash": BLOCKHASH,
+            },
+        },
         "meta": {
             "err": None,
             "fee": 5000,

@@ -263,6 +263,11 @@ CANDLES_URL = _SANDBOX_URL
 SIGNER_SPEND_CAP = env.str("TRADECO_SIGNER_SPEND_CAP", default="1000000" if _ON_SANDBOX else "500")
 """USDC that the signer itself lets buys spend in a UTC day, whatever anybody else says."""
 SIGNER_SIGNATURES = env.int("TRADECO_SIGNER_SIGNATURES", default=5_000 if _ON_SANDBOX else 100)
+"""How many buys the signer signs in a UTC day."""
+SIGNER_SALES = env.int("TRADECO_SIGNER_SALES", default=50_000 if _ON_SANDBOX else 1_000)
+"""How many sales it signs in a UTC day: an exit that fails is asked for again and again."""
+SIGNER_SLIPPAGE_MOST = env.str("TRADECO_SIGNER_SLIPPAGE_MOST", default="500")
+"""Basis points that a sale may go below what the signer is quoted itself; wider than policy's slippage_max_bps."""
 PRIORITY_FEE_MOST = env.int("TRADECO_PRIORITY_FEE_MOST", default=100_000)
 """Lamports that a transaction may pay to be taken sooner."""
 
@@ -393,6 +398,9 @@ ADMIN_PANELS = {  # what upper apps add to the pages of missions
     "missions.proposal": ["roundtable.admin_panels.votes_of_proposal"],
     "missions.mission": ["trading.admin_panels.orders_of_mission"],
     "missions.step": ["trading.admin_panels.order_of_step"],
+}
+ADMIN_WAITING = {  # what upper apps add to the desk's first page, and who may see it
+    "trading.view_finding": "trading.admin_panels.findings_that_wait",
 }
 VENUE = "trading.venues.paper.PaperVenue" if NETWORK == "paper" else "trading.network.venue"
 FEED = {

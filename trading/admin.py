@@ -21,6 +21,7 @@ from trading.models import (
     LedgerTransaction,
     Lot,
     LotSale,
+    LotWithdrawal,
     Order,
     PaperExecution,
     Position,
@@ -61,7 +62,7 @@ class LedgerEntryInline(ReadOnlyInline):
     readonly_fields = fields
 
     def get_queryset(self, request: Any) -> Any:
-        return super().get_queryset(request).select_related("account", "asset")
+        return super().get_queryset(request).select_related("account__asset", "asset")
 
     @admin.display(description="amount")
     def amount_shown(self, entry: LedgerEntry) -> str:
@@ -70,30 +71,39 @@ class LedgerEntryInline(ReadOnlyInline):
 
 @admin.register(LedgerTransaction)
 class LedgerTransactionAdmin(ReadOnlyAdmin):
-    list_display = ("reference", "kind", "memo", "at", "market_at")
+    list_display = ("number", "kind", "memo", "at", "reference_short")
+    list_display_links = ("number",)
     list_filter = ("kind", "at")
     search_fields = ("reference__exact", "memo")
     search_help_text = "A reference, whole, or words of the memo"
     ordering = ("-id",)
     inlines = (LedgerEntryInline,)
 
+    @admin.display(description="reference", ordering="reference")
+    def reference_short(self, booked: LedgerTransaction) -> SafeString | str:
+        return show.shortened(booked.reference)
+
+    @admin.display(description="number", ordering="id")
+    def number(self, booked: LedgerTransaction) -> str:
+        return f"#{booked.pk}"
+
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(ReadOnlyAdmin):
-    list_display = ("id", "transaction_key", "account", "asset", "amount_shown", "at")
+    list_display = ("id", "account", "amount_shown", "at", "transaction_key")
     list_filter = ("account__kind", "asset")
-    list_select_related = ("account", "asset", "transaction")
+    list_select_related = ("account__asset", "asset", "transaction")
     search_fields = ("transaction__reference__exact",)
     search_help_text = "A transaction's reference, whole"
     ordering = ("-id",)
 
     @admin.display(description="transaction")
     def transaction_key(self, entry: LedgerEntry) -> SafeString | str:
-        return show.link(LedgerTransaction, entry.transaction_id, entry.transaction.reference)
+        return show.link(LedgerTransaction, entry.transaction_id, f"#{entry.transaction_id} {entry.transaction.memo}")
 
     @admin.display(description="amount", ordering="amount")
     def amount_shown(self, entry: LedgerEntry) -> str:
-        return show.units(entry.amount, entry.asset.decimals)
+        return f"{show.units(entry.amount, entry.asset.decimals)} {entry.asset.symbol}"
 
     @admin.display(description="at")
     def at(self, entry: LedgerEntry) -> Any:
@@ -105,11 +115,15 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
 
 class AttemptInline(ReadOnlyInline):
     model = Attempt
-    fields = ("n", "reference", "status_shown", "sends", "code", "created_at", "ended_at")
+    fields = ("n", "status_shown", "sends", "code", "created_at", "ended_at", "reference_short")
     readonly_fields = fields
     ordering = ("n",)
 
     status_shown = show.state_of()
+
+    @admin.display(description="reference")
+    def reference_short(self, attempt: Attempt) -> SafeString | str:
+        return show.shortened(attempt.reference or "")
 
 
 class FillInline(ReadOnlyInline):
@@ -277,6 +291,25 @@ class LotSaleAdmin(ReadOnlyAdmin):
     @admin.display(description="proceeds", ordering="proceeds")
     def proceeds_shown(self, sale: LotSale) -> str:
         return show.usd(money.usd(sale.proceeds))
+
+
+@admin.register(LotWithdrawal)
+class LotWithdrawalAdmin(ReadOnlyAdmin):
+    list_display = ("number", "asset", "quantity_shown", "finding_key", "at")
+    list_filter = ("asset",)
+    search_fields = ("finding__key__exact",)
+    list_select_related = ("asset",)
+    ordering = ("-id",)
+
+    finding_key = show.key_of("finding")
+
+    @admin.display(description="withdrawal", ordering="id")
+    def number(self, withdrawal: LotWithdrawal) -> str:
+        return f"#{withdrawal.pk}"
+
+    @admin.display(description="quantity", ordering="quantity")
+    def quantity_shown(self, withdrawal: LotWithdrawal) -> str:
+        return f"{money.units(withdrawal.quantity, withdrawal.asset.decimals).normalize():f}"
 
 
 # --- positions and equity -------------------------------------------------------------------------

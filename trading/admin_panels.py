@@ -1,11 +1,30 @@
-"""What trading adds to the pages of missions: a step's order with its attempts, a mission's orders."""
+"""What trading adds to the pages of missions: a step's order with its attempts, a mission's orders, what waits."""
 
+from typing import Any
+
+from django.urls import reverse
 from django.utils.html import format_html
 
 from missions.models import Mission, Step
 from tradeco.common import admin_show as show
 from tradeco.common.admin_base import Rows
-from trading.models import Order
+from trading.models import Finding, Order
+
+SHOWN = 5  # of what waits; the list behind the link shows the rest
+
+
+def findings_that_wait() -> dict[str, Any]:
+    """What reconciliation found and nobody has settled yet."""
+    waiting = Finding.objects.filter(settled_at=None).order_by("-id")
+    number = waiting.count()
+    return {
+        "title": "Findings of reconciliation",
+        "number": number,
+        "says": "" if number else "Nothing that a person must settle.",
+        "urgent": bool(number),
+        "url": f"{reverse('admin:trading_finding_changelist')}?settled_at__isempty=1",
+        "rows": [(f"#{row.pk}", row.what, show.change_url(Finding, row.pk)) for row in waiting[:SHOWN]],
+    }
 
 
 def order_of_step(step: Step) -> tuple[str, Rows]:

@@ -27,7 +27,7 @@ from tradeco.common.errors import DomainError
 from tradeco.common.outside import VenueUnavailable
 from tradeco.common.vocabulary import EventKind
 from tradeco.common.wiring import load
-from trading import booking, money
+from trading import booking, money, stopping
 from trading.models import Attempt, Order
 from trading.models.order import OPEN_ATTEMPT
 from trading.venues.base import Executed, NeverLanded, Quote, Receipt, Refused, Signed, UnderWay, Unknown, Venue
@@ -40,6 +40,8 @@ ASK_AGAIN_MOST = timedelta(seconds=30)
 LOOK_AGAIN = timedelta(seconds=0.4)  # while it may land any moment
 LOOK_AGAIN_LATER = timedelta(seconds=2)  # while it waits for a better block, or for the proof that none came
 SENDS_IN_HASTE = 8
+ABSENCE_PROVES_FOR = timedelta(hours=1)  # nodes keep days of history; what is older is a person's affair
+UNDER_WAY_MOST = timedelta(minutes=10)  # a blockhash lives a minute and a half, a block is final some 13 s later
 
 
 def venue() -> Venue:
@@ -50,9 +52,13 @@ def venue() -> Venue:
 
 def begin(order: Order, claim: Claim, *, now: datetime) -> Ending:
     """Quote, check, sign, send. Nothing is held against the order yet, so whatever fails before the send is final."""
-    drop_quoted(order, now=now)
+    with db.transaction():
+        claims.fence(claim)  # a worker that lost its claim must not end the quote of who has it
+        drop_quoted(order, now=now)
     _, policy = policies.current()
     here = venue()
+    if here.address != order.wallet.address:
+        return Failed(code="wrong_wallet", reason="The key at hand is not that of the order's wallet.")
     try:
         quote = here.quote(
             market=order.market, side=order.side, amount_in=order.amount_in, slippage_bps=order.slippage_bps
@@ -72,7 +78,10 @@ def begin(order: Order, claim: Claim, *, now: datetime) -> Ending:
     except DomainError as refusal:
         return _refused(order, attempt, Refused(refusal.code, refusal.detail), now=now)
     crashpoints.reach("attempts.signed")
-    _commit(attempt, order, signed, claim, now=now)
+    try:
+        _commit(attempt, order, signed, claim, now=now)
+    except stopping.Stopped as stopped:
+        return _refused(order, attempt, Refused(stopped.code, stopped.detail), now=now)
     crashpoints.reach("execution.intent_committed")
     return _send(order, attempt, claim, first=True, now=now)
 
@@ -80,7 +89,7 @@ def begin(order: Order, claim: Claim, *, now: datetime) -> Ending:
 def pursue(order: Order, attempt: Attempt, claim: Claim, *, now: datetime) -> Ending:
     """What became of it? Nothing known: the same bytes again while they can land."""
     receipt = look_up(attempt)
-    if isinstance(receipt, UnderWay):
+    if isinstance(receipt, UnderWay) and not stopping.set_back(order):
         return _send(order, attempt, claim, first=False, now=now)
     return conclude(order, attempt, receipt, now=now)
 
@@ -92,6 +101,16 @@ def look_up(attempt: Attempt) -> Receipt:
     except VenueUnavailable as away:
         receipt = Unknown(away.detail)
     crashpoints.reach("attempts.looked_up")
+    return _at_its_age(attempt, receipt)
+
+
+def _at_its_age(attempt: Attempt, receipt: Receipt) -> Receipt:
+    """Nodes forget: an old attempt that none knows may have landed. And one that can't end must not wait for ever."""
+    age = db.now() - attempt.created_at
+    if isinstance(receipt, NeverLanded) and age > ABSENCE_PROVES_FOR:
+        return Unknown("No node knows it, but it is so old that they may have forgotten it.", receipt.evidence)
+    if isinstance(receipt, UnderWay) and age > UNDER_WAY_MOST:
+        return Unknown(f"It should have ended long ago. {receipt.reason}")
     return receipt
 
 
@@ -163,9 +182,14 @@ def _open(order: Order, quote: Quote, claim: Claim, *, now: datetime) -> Attempt
 
 
 def _commit(attempt: Attempt, order: Order, signed: Signed, claim: Claim, *, now: datetime) -> None:
-    """Bytes and reference stand before anything is sent; only the step's holder gets this far."""
+    """Bytes and reference stand before anything is sent; only the step's holder gets this far.
+
+    Raises:
+        Stopped: the company was halted since the step was visited.
+    """
     with db.transaction():
         claims.fence(claim)
+        stopping.require_switch_allows(order)
         states.move(
             attempt,
             to=AttemptStatus.SIGNED,

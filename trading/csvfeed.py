@@ -114,7 +114,7 @@ def numbered(path: Path) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield number, line
     except OSError as exc:
-        raise UnusableCsv(f"The file can't be read: {exc.strerror or exc}") from exc
+        raise UnusableCsv(f"{path} can't be read: {exc.strerror or exc}") from exc
 
 
 def encoding_of(path: Path) -> str:

@@ -130,12 +130,15 @@ def _company() -> Iterator[Line]:
     if settings.NETWORK == MAINNET and row.policy_set != "production":
         yield Line(
             "policy",
-            State.WARN,
+            State.FAIL,
             f"Real money under the policies of `{row.policy_set}`, revision {revision}.",
-            "Open a new company with TRADECO_POLICY_SET=production, or check every policy.",
+            "Open a new company, in a folder of its own (TRADECO_HOME), with TRADECO_POLICY_SET=production.",
         )
     else:
         yield Line("policy", State.OK, f"Set `{row.policy_set}`, revision {revision}, quorum {policy.quorum}.")
+    if (people := policies.people()) < policy.quorum:
+        said = f"The quorum is {policy.quorum}, and people who may resume or change a policy are {people}."
+        yield Line("people", State.WARN, said, "Make another operator in the admin: Users.")
     if row.status == CompanyStatus.ACTIVE:
         yield Line("company", State.OK, "It is active.")
     else:

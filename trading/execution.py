@@ -12,17 +12,17 @@ from datetime import datetime
 
 from missions.claims import Claim
 from missions.drafts import PARAMS, ExecuteTrade, StepDraft
-from missions.handlers import Ending, Failed, Handler, InDoubt
-from missions.models import Company, Step
+from missions.handlers import Ending, Handler, InDoubt
+from missions.models import Step
 from missions.policy_keys import Policy
-from missions.vocabulary import CompanyStatus, StepKind
+from missions.vocabulary import StepKind
 from tradeco.common import events
 from tradeco.common.vocabulary import EventKind
-from trading import attempts, booking, intents, ledger, money
+from trading import attempts, booking, intents, ledger, money, stopping
 from trading.models import Attempt, Order
 from trading.models.order import SENT_ATTEMPT
 from trading.portfolio import WALLET, wallet
-from trading.vocabulary import OrderStatus, Side
+from trading.vocabulary import OrderStatus
 
 
 class MovesMoney(Handler):
@@ -73,7 +73,8 @@ class MovesMoney(Handler):
         order = _order_of(claim.step)
         match order.status:
             case OrderStatus.RESERVED:
-                return _stopped(order) or attempts.begin(order, claim, now=now)
+                stopping.require_may_be_sent(order, now=now)  # what it raises fails the step, and frees its money
+                return attempts.begin(order, claim, now=now)
             case OrderStatus.SUBMITTED:
                 return attempts.pursue(order, _sent(order), claim, now=now)
         # Its order has ended, but the step hasn't: that can't come to pass, since both end in one transaction.
@@ -108,23 +109,10 @@ class Scale(MovesMoney):
 
 
 def _order_of(step: Step) -> Order:
-    return Order.objects.select_related(
-        "wallet", "asset_in", "market__base", "market__quote", "step__mission__proposal"
-    ).get(step=step)
+    order = Order.objects.select_related("wallet", "asset_in", "market__base", "market__quote").get(step=step)
+    order.step = step
+    return order
 
 
 def _sent(order: Order) -> Attempt:
     return order.attempts.get(status__in=SENT_ATTEMPT)
-
-
-def _stopped(order: Order) -> Failed | None:
-    """HALTED stops what isn't signed yet; REDUCING stops buys; a restore what it set back."""
-    set_back = order.wallet.restored_at
-    if set_back is not None and order.created_at <= set_back:
-        return Failed(code="restored", reason="The books were set back since: it may have been carried out already.")
-    status = Company.objects.values_list("status", flat=True).get()
-    if status == CompanyStatus.HALTED:
-        return Failed(code="halted", reason="Trading was halted before anything was sent.")
-    if status == CompanyStatus.REDUCING and order.side == Side.BUY:
-        return Failed(code="reducing", reason="Only exits are allowed now.")
-    return None

@@ -74,20 +74,40 @@ def portfolio(known: Known) -> dict[str, Any]:
 
 
 def reconciliation(known: Known) -> dict[str, Any]:
-    """When books and chain were last compared, and what is open on this trade's assets. Paper has no chain."""
+    """When books and chain were last compared, and of which of this trade's assets less (`short`) or more lies there.
+
+    Paper has no chain.
+    """
     owner = Wallet.objects.filter(name=portfolios.WALLET).first() if _on_chain() else None
     if owner is None:
         return {"needed": False}
     found = known.once(_market)
     mints = [found.base_id, found.quote_id] if found else []
     findings = Finding.objects.filter(wallet=owner, settled_at=None)
+    drifts = list(findings.filter(kind=FindingKind.BALANCE_DRIFT, key__in=mints))
     age = None if owner.reconciled_at is None else (known.now - owner.reconciled_at).total_seconds()
     return {
         "needed": True,
         "age_seconds": None if age is None else round(age, 1),
-        "drifting": list(findings.filter(kind=FindingKind.BALANCE_DRIFT, key__in=mints).values_list("key", flat=True)),
+        "base": found.base_id if found else None,
+        "short": [drift.key for drift in drifts if _surplus(drift) < 0],
+        "surplus_usd": {drift.key: _worth(found, drift) for drift in drifts if _surplus(drift) >= 0},
         "strangers": findings.filter(kind=FindingKind.UNKNOWN_SIGNATURE).count(),
     }
+
+
+def _surplus(drift: Finding) -> int:
+    """The raw amount that the chain holds beyond the books; below zero: that is missing there."""
+    return int(drift.evidence["on_chain"]) - int(drift.evidence["in_books"])
+
+
+def _worth(market: Market | None, drift: Finding) -> str | None:
+    """A surplus in USD; None where it has no price here."""
+    if drift.key == money.USDC:
+        return str(money.usd(_surplus(drift)))
+    if market is None or market.price is None:
+        return None
+    return f"{money.units(_surplus(drift), market.base.decimals) * market.price:f}"
 
 
 def reserve(known: Known) -> dict[str, Any]:

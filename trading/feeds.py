@@ -15,6 +15,7 @@ import structlog
 from django.conf import settings
 
 from tradeco.common.errors import DomainError
+from tradeco.common.outside import VenueUnavailable
 from tradeco.common.wiring import load
 from trading import csvfeed, listing, network, sources
 from trading.models import Feed as FeedRow
@@ -79,6 +80,11 @@ class Served:
         page = self._client.page(after=row.read)
         if page.source != self.source:
             raise FeedChanged(f"The sandbox serves {page.source}, but the settings ask for {self.source}.")
+        if page.last < row.read:
+            raise VenueUnavailable(
+                f"The sandbox's newest candle is number {page.last}, and the books know number {row.read}."
+                " If this lasts, it is another chain than theirs: put its folder back ($TRADECO_HOME/sandbox)."
+            )
         read = page.candles[-1].number if page.candles else row.read
         return News(bars=[each.bar for each in page.candles], read=read, ended=page.ended and not page.candles)
 

@@ -20,14 +20,14 @@ from trading.vocabulary import PositionStatus
 LEASE_SECONDS = 1.0
 ANSWER_SECONDS = 3
 FAULTS: list[tuple[str, list[str], dict[str, Any]]] = [  # kind, where, details
-    ("drop", ["sendTransaction", "getSignatureStatuses", "getTransaction", "getBlockHeight", "/swap/"], {}),
+    ("drop", ["sendTransaction", "getSignatureStatuses", "getTransaction", "getEpochInfo", "/swap/"], {}),
     ("lost_reply", ["sendTransaction", "/swap/"], {}),
     ("truncated", ["sendTransaction", "getSignatureStatuses", "getTransaction", "/swap/"], {}),
     ("delay", ["sendTransaction", "getSignatureStatuses", "/swap/"], {"seconds": 0.5}),
     ("status_429", ["sendTransaction", "getSignatureStatuses", "/swap/"], {"seconds": 1.0}),
     ("status_5xx", ["sendTransaction", "getTransaction", "/swap/"], {}),
     ("status_5xx", ["sendTransaction"], {"performed": True}),
-    ("stale", ["getSignatureStatuses", "getBlockHeight", "getSlot"], {"blocks": 4}),
+    ("stale", ["getSignatureStatuses", "getBlockHeight", "getEpochInfo", "isBlockhashValid"], {"blocks": 4}),
     ("forget_history", ["getSignatureStatuses"], {}),
     ("duplicate", ["sendTransaction"], {}),
     ("drop_transaction", ["sendTransaction"], {}),

@@ -40,19 +40,28 @@ def nothing_is_in_doubt(case: Case, facts: Facts, policy: Policy, now: datetime)
 
 @_for_trades("reconciliation", "trade")
 def books_agree_with_the_chain(case: Case, facts: Facts, policy: Policy, now: datetime) -> Deny | None:
-    """Nothing is traded out of books that the chain contradicts; entries wait for a comparison of late."""
+    """Nothing is traded out of books that the chain contradicts; entries wait for a comparison of late.
+
+    An exit is refused only where less lies there than it would sell: anybody may send us something, and mustn't keep
+    us from selling by it.
+    """
     found = facts["reconciliation"]
     if not found["needed"]:
         return None
-    if found["drifting"]:
+    enters = _takes_risk(facts)
+    if found["base"] in found["short"] or (enters and (found["short"] or _more_than_dust(found, policy))):
         return Deny("books_differ", "The wallet holds another amount on chain than in the books; settle it first.")
-    if not _takes_risk(facts):
+    if not enters:
         return None
     if found["strangers"]:
         return Deny("key_used_elsewhere", "Somebody else signed with the wallet's key; settle it first.")
     if found["age_seconds"] is None or found["age_seconds"] > policy.reconciled_after_seconds:
         return Deny("not_reconciled", "Books and chain weren't compared of late.")
     return None
+
+
+def _more_than_dust(found: Facts, policy: Policy) -> bool:
+    return any(usd is None or Decimal(usd) >= policy.surplus_ignored_usd for usd in found["surplus_usd"].values())
 
 
 @_for_trades("reserve", "trade")
@@ -65,12 +74,14 @@ def fees_can_be_paid(case: Case, facts: Facts, policy: Policy, now: datetime) ->
 
 @_for_trades("token", "trade")
 def token_is_safe(case: Case, facts: Facts, policy: Policy, now: datetime) -> Deny | None:
-    """A token that somebody can print or freeze, or that nobody can sell, isn't bought. Unknown isn't safe."""
+    """A token that somebody can print or freeze, or that nobody can sell, isn't bought; nor one not known of late."""
     found = facts["token"]
     if not found.get("needed") or not _takes_risk(facts):
         return None
     if not found["known"]:
         return Deny("token_unknown", "Nothing is known of this token yet.")
+    if found["age_seconds"] > policy.token_stale_after_seconds:
+        return Deny("token_stale", "What is known of this token is old; its safety couldn't be asked for since.")
     if policy.token_verified_only and not found["verified"]:
         return Deny("token_unverified", "This token isn't verified.")
     if not (found["mint_authority_disabled"] and found["freeze_authority_disabled"]):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.conf import settings
 from django.db.models import QuerySet
 
 from missions.drafts import ClosePosition, ExecuteTrade, Params, ScalePosition
@@ -12,6 +13,7 @@ from trading.models import Account, Asset, Market, Position
 from trading.portfolio import WALLET
 from trading.vocabulary import AccountKind, PositionStatus, Side
 
+KEPT_LAMPORTS = 5_000_000  # a transaction's fee and deposits, with room
 ALL_OF_IT = Decimal("0.98")  # a sale of nearly the whole position sells all: dust can't be sold later
 
 
@@ -90,8 +92,10 @@ def _sell(position: Position, size_usd: Decimal | None) -> Intent:
     """Sell a value out of a position, or all of what isn't reserved for another sale."""
     market = position.market
     account = Account.objects.get(wallet=WALLET, kind=AccountKind.WALLET, asset=market.base)
-    # of SOL the wallet holds more than the position, for fees: that is nothing to sell a second time
-    unreserved = min(position.quantity, account.balance) - account.reserved
+    # of SOL the wallet holds more than the position, for fees: that is nothing to sell a second time; and where the
+    # reserve is gone, what a sale costs must be left
+    kept = KEPT_LAMPORTS if market.base_id == money.NATIVE and settings.NETWORK != "paper" else 0
+    unreserved = min(position.quantity, account.balance - kept) - account.reserved
     if unreserved <= 0:
         raise NothingToSell
     amount = unreserved

@@ -1,12 +1,18 @@
 """FIFO lots beside the average cost of positions: which purchase each sale gave away, at what cost.
 
 A purchase's cost holds all fees, a sale's proceeds are what is left of it after all fees; the network's are in the
-quote asset at SOL's price of the moment. What both methods say of a holding differs until all of it is sold.
+quote asset at SOL's price of the moment. What both methods say of a holding differs until all of it is sold. What left
+the wallet otherwise leaves the lots too, as no sale.
 """
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.db.models import QuerySet
 
 from tradeco.common import db
 from trading import ledger
-from trading.models import Fill, Lot, LotSale
+from trading.models import Fill, Finding, Lot, LotSale, LotWithdrawal
 from trading.vocabulary import Side
 
 
@@ -16,9 +22,9 @@ def book(fill: Fill) -> None:
     if fill.order.side == Side.BUY:
         _open(fill)
         return
-    unsold = _unsold(fill)
+    unsold = _unsold(*_of(fill))
     if sum(lot.remaining for lot in unsold) < fill.amount_in:
-        _replay(fill)  # there are fills from before there were lots; this one is among what is replayed
+        _replay(*_of(fill))  # there are fills from before there were lots; this one is among what is replayed
     else:
         _sell(fill, unsold)
 
@@ -28,7 +34,23 @@ def retell(fill: Fill) -> None:
     so all of the asset's are told anew.
     """
     db.requires_transaction()
-    _replay(fill)
+    _replay(*_of(fill))
+
+
+def withdraw(finding: Finding, mint: str, *, left: int, now: datetime) -> None:
+    """Let the lots hold no more than is left. The caller has locked the asset's account."""
+    db.requires_transaction()
+    fills = _fills(finding.wallet_id, mint)
+    if fills.filter(reversed_at=None, lot=None, lot_sales=None).exists():
+        _replay(finding.wallet_id, mint)
+    unsold, newest = _unsold(finding.wallet_id, mint), fills.order_by("-pk").first()
+    quantity = sum(lot.remaining for lot in unsold) - left
+    if quantity <= 0 or newest is None:
+        return
+    LotWithdrawal.objects.create(
+        finding=finding, wallet_id=finding.wallet_id, asset_id=mint, quantity=quantity, after=newest, at=now
+    )
+    _withdraw(unsold, quantity)
 
 
 def catch_up() -> int:
@@ -36,12 +58,12 @@ def catch_up() -> int:
     bare = Fill.objects.filter(reversed_at=None, lot=None, lot_sales=None).select_related("order__market")
     done: set[tuple[str, str]] = set()
     for fill in bare.order_by("pk").iterator():
-        of = (fill.order.wallet_id, fill.order.market.base_id)
+        wallet, asset = of = _of(fill)
         if of not in done:
             done.add(of)
             with db.transaction():
-                ledger.lock(fill.order.wallet_id, [fill.order.market.base_id])
-                _replay(fill)
+                ledger.lock(wallet, [asset])
+                _replay(wallet, asset)
     return len(done)
 
 
@@ -59,19 +81,12 @@ def _open(fill: Fill) -> None:
 
 
 def _sell(fill: Fill, unsold: list[Lot]) -> None:
-    """Take the oldest first. Shares are rounded so that all parts together are the whole, to the smallest unit."""
+    """Shares are rounded so that all parts together are the whole, to the smallest unit."""
     left, proceeds = fill.amount_in, fill.amount_out - fill.network_fee_quote
     sales = []
-    for lot in unsold:
-        if not left:
-            break
-        quantity = min(left, lot.remaining)
-        cost = lot.cost_remaining * quantity // lot.remaining
+    for lot, quantity, cost in _take(unsold, fill.amount_in):
         share = proceeds * quantity // left
         sales.append(LotSale(lot=lot, fill=fill, quantity=quantity, cost=cost, proceeds=share))
-        lot.remaining -= quantity
-        lot.cost_remaining -= cost
-        lot.save(update_fields=["remaining", "cost_remaining"])
         left -= quantity
         proceeds -= share
     if left:
@@ -79,20 +94,51 @@ def _sell(fill: Fill, unsold: list[Lot]) -> None:
     LotSale.objects.bulk_create(sales)
 
 
-def _unsold(fill: Fill) -> list[Lot]:
-    """The lots of the fill's asset that hold something, oldest first; as many as there were purchases since empty."""
-    unsold = Lot.objects.filter(wallet=fill.order.wallet_id, asset=fill.order.market.base_id, remaining__gt=0)
-    return list(unsold.order_by("fill"))
+def _withdraw(unsold: list[Lot], quantity: int) -> None:
+    for _ in _take(unsold, quantity):
+        pass
 
 
-def _replay(fill: Fill) -> None:
-    """Tell the lots of the fill's wallet and asset anew, from all fills that stand in the order they were booked."""
-    order = fill.order
-    fills = Fill.objects.filter(order__wallet=order.wallet_id, order__market__base=order.market.base_id)
+def _take(unsold: list[Lot], wanted: int) -> Iterator[tuple[Lot, int, int]]:
+    """Take so much, the oldest first, as far as it is there: from which lot, how much, at what cost."""
+    for lot in unsold:
+        if not wanted:
+            return
+        quantity = min(wanted, lot.remaining)
+        cost = lot.cost_remaining * quantity // lot.remaining
+        lot.remaining -= quantity
+        lot.cost_remaining -= cost
+        lot.save(update_fields=["remaining", "cost_remaining"])
+        wanted -= quantity
+        yield lot, quantity, cost
+
+
+def _of(fill: Fill) -> tuple[str, str]:
+    """Whose lots a fill concerns: its wallet, and the asset bought or sold."""
+    return fill.order.wallet_id, fill.order.market.base_id
+
+
+def _fills(wallet: str, asset: str) -> QuerySet[Fill]:
+    return Fill.objects.filter(order__wallet=wallet, order__market__base=asset)
+
+
+def _unsold(wallet: str, asset: str) -> list[Lot]:
+    """The lots that hold something, oldest first; as many as there were purchases since empty."""
+    return list(Lot.objects.filter(wallet=wallet, asset=asset, remaining__gt=0).order_by("fill"))
+
+
+def _replay(wallet: str, asset: str) -> None:
+    """Tell the lots of a wallet's asset anew: all fills that stand, in the order they were booked, and withdrawals."""
+    fills = _fills(wallet, asset)
     LotSale.objects.filter(fill__in=fills).delete()
-    Lot.objects.filter(wallet=order.wallet_id, asset=order.market.base_id).delete()
-    for each in fills.filter(reversed_at=None).select_related("order__market").order_by("pk").iterator():
-        if each.order.side == Side.BUY:
-            _open(each)
+    Lot.objects.filter(wallet=wallet, asset=asset).delete()
+    taken = list(LotWithdrawal.objects.filter(wallet=wallet, asset=asset).order_by("after", "pk"))
+    for fill in fills.filter(reversed_at=None).select_related("order__market").order_by("pk").iterator():
+        while taken and taken[0].after_id < fill.pk:
+            _withdraw(_unsold(wallet, asset), taken.pop(0).quantity)
+        if fill.order.side == Side.BUY:
+            _open(fill)
         else:
-            _sell(each, _unsold(each))
+            _sell(fill, _unsold(wallet, asset))
+    for withdrawal in taken:
+        _withdraw(_unsold(wallet, asset), withdrawal.quantity)

@@ -24,6 +24,7 @@ from trading.feeds import Feed, News
 from trading.models import Candle, Market
 from trading.models import Feed as FeedRow
 from trading.pricepath import Bar
+from trading.venues.http import VenueRefused
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +118,7 @@ class Loop:
             return 0
         try:
             news = self.feed.news(row, now=now)
-        except VenueUnavailable as away:
+        except (VenueUnavailable, VenueRefused) as away:  # a lapsed key too: stops, sweep and metronome go on
             if self._due("complaint", COMPLAIN_EVERY_SECONDS, now=now):
                 log.warning("No prices arrive.", action="prices_away", why=away.detail)
             return 0

@@ -3,8 +3,9 @@
     book       a transaction of somebody else, or a difference that nothing explains, goes into the books, once
     dismiss    seen and handled; nothing is booked
 
-What came or went in USDC and SOL counts as capital, other tokens and unexplained differences as drift. Where less
-of a token is left than a position holds, the position shrinks with it, and its cost leaves as capital.
+What came or went in USDC and SOL counts as capital, other tokens as drift; so does what is missing for no reason that
+the chain tells. Where less of a token is left than a position holds, position and lots shrink with it, and its cost
+leaves as capital. A trade of ours that landed after it was given up is booked as the trade that it is.
 """
 
 from collections.abc import Mapping
@@ -19,14 +20,16 @@ from tradeco.common import db, events
 from tradeco.common.errors import DomainError, NotFound
 from tradeco.common.outside import VenueUnavailable
 from tradeco.common.vocabulary import EventKind
-from trading import agreeing, findings, ledger, money, network, stocktaking
+from trading import agreeing, findings, late, ledger, lots, money, network, stocktaking
 from trading.ledger import Line
 from trading.models import Finding, Market, Position
 from trading.portfolio import market_time
+from trading.venues.base import Executed
 from trading.venues.http import VenueRefused
 from trading.vocabulary import AccountKind, FindingKind, LedgerKind, PositionStatus
 
 BOOKABLE = (FindingKind.MOVEMENT, FindingKind.UNKNOWN_SIGNATURE, FindingKind.BALANCE_DRIFT)
+BOOKED = "booked"
 DISMISSIBLE = (FindingKind.VANISHED, FindingKind.UNKNOWN_SIGNATURE, FindingKind.MOVEMENT)
 
 
@@ -47,10 +50,15 @@ class NotBookable(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the chain says of a finding now: raw amounts by mint, and the books' as they stood beside it."""
+    """What the chain says of a finding now: raw amounts by mint, and the books' as they stood beside it.
+
+    `up_to_slot` is the one that a difference was read at; `trade` what our own late attempt exchanged.
+    """
 
     deltas: Mapping[str, int]
     in_books: Mapping[str, int]
+    up_to_slot: int | None = None
+    trade: Executed | None = None
 
 
 NOTHING_TOLD = Told({}, {})
@@ -103,12 +111,13 @@ def settle_within(
     finding = Finding.objects.select_for_update(of=("self",)).select_related("wallet").get(pk=finding_id)
     if finding.settled_at is not None:
         raise findings.FindingSettled(f"It was settled as {finding.how} already.")
-    missing = agreeing.agree(finding, verb=verb, by=by, reason=reason, value_usd=_worth(told.deltas), now=now)
+    deltas = told.deltas if verb == Verb.BOOK else _moved(finding)
+    missing = agreeing.agree(finding, verb=verb, by=by, reason=reason, deltas=deltas, value_usd=_worth(deltas), now=now)
     if missing:
         return Settled(finding, missing)
-    if verb == Verb.BOOK:
+    if verb == Verb.BOOK and not late.book(finding, told.trade, now=now):
         _book(finding, told, now=now)
-    how = "booked" if verb == Verb.BOOK else "dismissed"
+    how = BOOKED if verb == Verb.BOOK else "dismissed"
     return Settled(findings.settle(finding_id=finding.pk, how=how, by=by, reason=reason, now=now))
 
 
@@ -121,20 +130,41 @@ def _transaction(finding: Finding) -> Told:
     found = seen[0]
     if found is None or any(each is None for each in seen):
         raise NotBookable("This transaction isn't final on every node yet. Try again in a minute.")
-    deltas = stocktaking.moved_by(finding.wallet, found)
-    if not deltas:
+    moved = stocktaking.moved_by(finding.wallet, found)
+    if not moved:
         raise NotBookable("It moved nothing that the books hold; dismiss it.")
-    return Told(deltas, {})
+    booked = _in_booked_differences(finding, found.slot)
+    deltas = {mint: delta for mint, delta in moved.items() if mint not in booked}
+    if not deltas:
+        raise NotBookable("It is part of a difference that was booked already; dismiss it.")
+    return Told(deltas, {}, trade=late.executed(finding) if deltas == moved else None)
+
+
+def _in_booked_differences(finding: Finding, slot: int) -> set[str]:
+    """The mints of which a difference was booked that holds what happened up to this slot.
+
+    Somebody's transfer shows in the balances at once, and among the wallet's signatures when the node's index has it.
+    """
+    differences = Finding.objects.filter(wallet=finding.wallet, kind=FindingKind.BALANCE_DRIFT, how=BOOKED)
+    return set(differences.filter(evidence__up_to_slot__gte=slot).values_list("key", flat=True))
 
 
 def _difference(finding: Finding) -> Told:
-    differences = stocktaking.compare(finding.wallet)
-    if differences is None:
+    if finding.key in stocktaking.in_doubt():
+        raise NotBookable("An order in doubt may explain some of it: settle that first.")
+    compared = stocktaking.compare(finding.wallet)
+    if compared is None:
         raise NotBookable("A trade is under way, or the node is behind: nothing can be compared now.")
-    for each in differences:
+    for each in compared.differences:
         if each.asset.mint == finding.key:
-            return Told({finding.key: each.on_chain - each.in_books}, {finding.key: each.in_books})
+            delta = each.on_chain - each.in_books
+            return Told({finding.key: delta}, {finding.key: each.in_books}, up_to_slot=compared.slot)
     raise NotBookable("Books and chain hold the same of it; the next pass settles this.")
+
+
+def _moved(finding: Finding) -> dict[str, int]:
+    """What it moved as it was found; empty where it moved nothing of ours."""
+    return {mint: int(amount) for mint, amount in finding.evidence.get("moved", {}).items()}
 
 
 def _worth(deltas: Mapping[str, int]) -> Decimal:
@@ -162,9 +192,14 @@ def _book(finding: Finding, told: Told, *, now: datetime) -> None:
             raise NotBookable("The books moved meanwhile. Try again.")
         if account.balance + delta < account.reserved:
             raise NotBookable("Orders under way hold more than would be left; wait for them or settle them first.")
-        paid = AccountKind.CAPITAL if mint in (money.USDC, money.NATIVE) and not drift else AccountKind.DRIFT
+        # a plain transfer into our token account doesn't name the wallet, so a deposit may come as a difference
+        explained = not drift or delta > 0
+        paid = AccountKind.CAPITAL if mint in (money.USDC, money.NATIVE) and explained else AccountKind.DRIFT
         lines += [(AccountKind.WALLET, mint, delta), (paid, mint, -delta)]
-        lines += _shrink(finding, mint, left=account.balance + delta, now=now) if delta < 0 else []
+        if delta < 0:
+            left = account.balance + delta
+            lines += _shrink(finding, mint, left=left, now=now)
+            lots.withdraw(finding, mint, left=left, now=now)
     ledger.book(
         reference=f"drift:{finding.pk}" if drift else f"movement:{finding.key}",
         kind=LedgerKind.MOVEMENT,
@@ -174,6 +209,9 @@ def _book(finding: Finding, told: Told, *, now: datetime) -> None:
         market_at=market_time(now=now),
         memo=f"finding #{finding.pk}",
     )
+    if told.up_to_slot is not None:
+        finding.evidence["up_to_slot"] = told.up_to_slot
+        finding.save(update_fields=["evidence"])
 
 
 def _require_nothing_else_explains(finding: Finding) -> None:

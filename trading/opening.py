@@ -66,7 +66,12 @@ def open_books() -> None:
 
 
 def make_demo_wallet() -> None:
-    """A key for the sandbox's play money, with a passphrase kept beside it; never for a network with real money."""
+    """A key for the sandbox's play money, with a passphrase kept beside it; never for a network with real money.
+
+    None where the books have a wallet already, as after a restore into another folder: its own key must be put there.
+    """
+    if not network.key_file().exists() and Wallet.objects.exclude(address="").exists():
+        return
     passphrase, file = network.passphrase_file(), network.key_file()
     if not passphrase.exists():
         passphrase.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,9 +85,10 @@ def _address() -> str:
     if settings.NETWORK == PAPER:
         return ""
     if not network.key_file().exists():
-        raise WalletMissing(
-            f"There is no key at {network.key_file()}. Make one: manage.py wallet create --network {settings.NETWORK}"
-        )
+        ours = Wallet.objects.exclude(address="").values_list("address", flat=True).first()
+        make = f"Make one: manage.py wallet create --network {settings.NETWORK}"
+        back = f"The books are those of {ours}: put its key file and passphrase there."
+        raise WalletMissing(f"There is no key at {network.key_file()}. {back if ours else make}")
     return network.address()
 
 
@@ -94,7 +100,8 @@ def _require_same_wallet(wallet: Wallet, address: str) -> None:
         )
     if wallet.address != address:
         raise NetworkChanged(
-            f"This company's wallet is {wallet.address}, but the key file is for {address}. Put the right key back."
+            f"This company's wallet is {wallet.address}, but {network.key_file()} is for {address}."
+            " Put the right key back."
         )
 
 

@@ -30,9 +30,13 @@ NOT_COMPARED = "not compared: a trade is under way, or the node is behind"
 
 
 def run(*, now: datetime, limit: int) -> dict[str, Any]:
-    """One pass; what it did. A chain that is away is said, not raised: the next pass goes on."""
+    """One pass; what it did. A chain that is away is said, not raised: the next pass goes on.
+
+    An attempt that can't be booked is counted as failed, and the rest of the pass goes on: who uses our key is found
+    by what comes after.
+    """
     ended = Counter(_one(attempt, now=now) for attempt in _unsettled(limit))
-    told: dict[str, Any] = {name: ended[name] for name in ("settled", "final", "vanished", "hurried")}
+    told: dict[str, Any] = {name: ended[name] for name in ("settled", "final", "vanished", "hurried", "failed")}
     if settings.NETWORK == "paper":
         return told
     try:
@@ -55,6 +59,15 @@ def _unsettled(limit: int) -> list[Attempt]:
 
 
 def _one(attempt: Attempt, *, now: datetime) -> str:
+    try:
+        return _look_at(attempt, now=now)
+    except Exception:
+        # whatever it is, it concerns this attempt alone, and its transaction is undone
+        log.exception("An attempt can't be settled.", action="settling_failed", reference=attempt.reference)
+        return "failed"
+
+
+def _look_at(attempt: Attempt, *, now: datetime) -> str:
     match attempt.status:
         case AttemptStatus.IN_DOUBT:
             return _end_doubt(attempt, now=now)
@@ -103,11 +116,12 @@ def _with_chain(*, now: datetime) -> dict[str, Any]:
     opened = stocktaking.open_from_chain(wallet, now=now)
     wallet.refresh_from_db()
     strangers = stocktaking.look_for_strangers(wallet, now=now)
-    differences = stocktaking.compare(wallet)
+    compared = stocktaking.compare(wallet)
     told: dict[str, Any] = {"opened": opened, "strangers": strangers}
-    if differences is None:
+    if compared is None:
         return told | {"drift": NOT_COMPARED}
-    for each in differences:
+    unexplained = [each for each in compared.differences if not each.doubtful]
+    for each in unexplained:
         findings.found(
             wallet=wallet,
             kind=FindingKind.BALANCE_DRIFT,
@@ -116,10 +130,15 @@ def _with_chain(*, now: datetime) -> dict[str, Any]:
             evidence={"on_chain": str(each.on_chain), "in_books": str(each.in_books)},
             now=now,
         )
-    differing = {each.asset.mint for each in differences}
+    differing = {each.asset.mint for each in compared.differences}
     findings.agrees_again(wallet=wallet, mints=_all_mints() - differing, now=now)
     Wallet.objects.filter(pk=wallet.pk).update(reconciled_at=now)
-    return told | {"drift": sorted(each.asset.symbol for each in differences)}
+    told["drift"] = sorted(each.asset.symbol for each in unexplained)
+    try:
+        told["strangers"] += stocktaking.look_for_takers(wallet, unexplained, now=now)
+    except (VenueUnavailable, VenueRefused) as away:
+        told["away"] = away.detail  # what was compared stands all the same
+    return told
 
 
 def _in_words(each: stocktaking.Difference) -> str:
@@ -160,12 +179,14 @@ def foresee(*, limit: int) -> Foreseen:
         return Foreseen(waiting, doubtful, found, [], [])
     wallet = Wallet.objects.get(name=WALLET)
     try:
-        strangers, _ = stocktaking.strangers(wallet)
-        differences = stocktaking.compare(wallet)
+        strangers = stocktaking.strangers(wallet)
+        compared = stocktaking.compare(wallet)
+        unexplained = [each for each in compared.differences if not each.doubtful] if compared else []
+        strangers += stocktaking.takers(wallet, unexplained)
     except (VenueUnavailable, VenueRefused) as away:
         return Foreseen(waiting, doubtful, found, [], [], away.detail)
-    told = NOT_COMPARED if differences is None else [_in_words(each) for each in differences]
-    return Foreseen(waiting, doubtful, found, [each.what for each in strangers], told)
+    drift = NOT_COMPARED if compared is None else [_in_words(each) for each in unexplained]
+    return Foreseen(waiting, doubtful, found, [each.what for each in strangers], drift)
 
 
 def _foreseen(attempt: Attempt) -> str:

@@ -9,7 +9,7 @@ from django.db import IntegrityError
 from tradeco.common import db, events, states
 from tradeco.common.errors import StaleRow
 from tradeco.common.vocabulary import EventKind
-from trading import booking, findings, ledger, lots
+from trading import booking, findings, ledger, lots, positions
 from trading.models import Attempt, Fill, LedgerEntry, Order, Position
 from trading.portfolio import market_time
 from trading.venues.base import NeverLanded, Refused
@@ -105,12 +105,14 @@ def _position_back(order: Order, fill: Fill, *, now: datetime) -> None:
     position = Position.objects.select_for_update().get(pk=order.position_id)
     home = _open_now(position)
     if order.side == Side.BUY:
-        share = min(position.quantity, fill.amount_out)
-        cost = position.cost if share == position.quantity else position.cost * share // position.quantity
-        position.quantity -= share
-        position.cost -= cost
-        position.bought -= min(position.bought, fill.amount_in + fill.network_fee_quote)
-        if position.quantity == 0 and position.status == PositionStatus.OPEN:
+        paid = fill.amount_in + fill.network_fee_quote
+        position.quantity -= min(position.quantity, fill.amount_out)
+        # its own cost leaves, not the average's: what was bought before costs what it did
+        position.cost = max(0, position.cost - paid) if position.quantity else 0
+        position.bought -= min(position.bought, paid)
+        if position.quantity:
+            positions.place_exits(position)
+        elif position.status == PositionStatus.OPEN:
             position.status, position.closed_at, position.closed_market_at = PositionStatus.CLOSED, now, now
     else:
         home.quantity += fill.amount_in
@@ -121,6 +123,7 @@ def _position_back(order: Order, fill: Fill, *, now: datetime) -> None:
     position.fees -= fill.fee_quote + fill.network_fee_quote
     position.save()
     if home is not position:
+        positions.place_exits(home)
         home.save()
 
 

@@ -100,7 +100,7 @@ def consult(step_id: int) -> Consulted:
     if attempt is None:
         raise NotInDoubt(f"{step} is {step.get_status_display().lower()}, and none of its attempts is in doubt.")
     receipt = attempts.look_up(attempt)
-    told = _as_told(attempt) if isinstance(receipt, Unknown) else None
+    told = as_told(attempt) if isinstance(receipt, Unknown) else None
     return Consulted(attempt.order, attempt, receipt, told)
 
 
@@ -165,7 +165,7 @@ def _given_up(consulted: Consulted, reason: str, *, now: datetime) -> Ending:
         return attempts.conclude(order, attempt, receipt, now=now)  # it landed, and cost the network's fee
     if isinstance(receipt, Executed) or consulted.told is not None or _seen(consulted.evidence):
         raise EvidenceAgainst(f"A node says that it landed: {consulted.says}")
-    if isinstance(receipt, UnderWay) and attempt.valid_until is not None:
+    if _may_land(consulted):
         raise EvidenceAgainst(f"It may still land, up to height {attempt.valid_until}: {consulted.says}")
 
     def book() -> None:
@@ -191,7 +191,18 @@ def _seen(evidence: dict[str, Any]) -> bool:
     return any(node.get("status") for node in evidence.get("nodes", ()))
 
 
-def _as_told(attempt: Attempt) -> Executed | None:
+def _may_land(consulted: Consulted) -> bool:
+    """Whether anybody says that it may still land: a node that isn't past its last height, whatever the others say."""
+    last = consulted.attempt.valid_until
+    if last is None:
+        return False
+    nodes = consulted.evidence.get("nodes", ())
+    behind = any(node["finalized_height"] <= last for node in nodes if "finalized_height" in node)
+    return behind or isinstance(consulted.receipt, UnderWay)
+
+
+def as_told(attempt: Attempt) -> Executed | None:
+    """What it exchanged by the chain's own balances, quoted so or not; None where not every node shows it."""
     asked = getattr(attempts.venue(), "as_told", None)
     if asked is None:
         return None

@@ -222,7 +222,7 @@ def _settle(place: Place, say: Callable[[str], None]) -> None:
 def _halted() -> bool:
     """Nothing new begins from here on: a trade of its own accord would be half-way while we judge."""
     halted = company.switch(to=CompanyStatus.HALTED, by=None, reason="soak judges", now=db.now())
-    return halted.status == CompanyStatus.HALTED
+    return halted.company.status == CompanyStatus.HALTED
 
 
 def _wait_for_steps(place: Place, say: Callable[[str], None], until: float, *, begun_before: datetime | None) -> None:

@@ -1,36 +1,52 @@
 """The wallet on chain beside the books: what it holds, and who moved it. Reads the chain, books only the opening."""
 
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+from django.conf import settings
 from django.db.models import Max
 
 from missions import company
-from missions.models import Company
 from missions.vocabulary import CompanyStatus
 from tradeco.common import db, events
 from tradeco.common.vocabulary import EventKind
 from trading import findings, ledger, money, network
 from trading.models import Account, Asset, Attempt, Finding, LedgerTransaction, Wallet
-from trading.models.order import SENT_ATTEMPT
 from trading.venues.rpc import ChainTransaction, SolanaRpc
 from trading.venues.rpc_answers import Commitment
 from trading.vocabulary import AccountKind, AttemptStatus, FindingKind, LedgerKind
 
+log = structlog.get_logger(__name__)
+
 OPENING = "opening"
 SIGNATURES_MOST = 1000  # a page of the wallet's history
+LOOK_SECONDS = 10.0  # of a pass, for transactions nobody knows: keeps a beat inside its lease, however many were sent
+CLOCKS_APART = timedelta(minutes=5)  # of validators and us, at most
+RENT_OF_A_SWAP = 5_000_000  # lamports: a little more than the deposits of two token accounts, made or given back
 OF_SIGNATURES = (FindingKind.UNKNOWN_SIGNATURE, FindingKind.MOVEMENT)
 GIVEN_UP = (AttemptStatus.REFUSED, AttemptStatus.EXPIRED, AttemptStatus.FAILED_ONCHAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Raw amounts of one asset."""
+    """Raw amounts of one asset. `doubtful`: whatever becomes of the orders in doubt may be all there is to it."""
 
     asset: Asset
     on_chain: int
     in_books: int
+    doubtful: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Where chain and books differ. What happened up to `slot` is in it."""
+
+    differences: list[Difference]
+    slot: int
 
 
 def open_from_chain(wallet: Wallet, *, now: datetime) -> bool:
@@ -74,26 +90,58 @@ def holdings(node: SolanaRpc, wallet: Wallet) -> dict[str, int]:
     return listed
 
 
-def compare(wallet: Wallet) -> list[Difference] | None:
-    """Where chain and books differ; None where nothing can be said now: a trade is under way, or the node is behind.
+def compare(wallet: Wallet) -> Comparison | None:
+    """Books beside the chain; None where nothing can be said now: a trade is under way, or the node is behind.
 
     The books are read before and after the chain: only if they stood still, and nothing was on its way, the two
-    readings belong together.
+    readings belong together. An order in doubt may stay so for days, so it ends no comparison: what it can't explain
+    is a difference all the same.
     """
-    before = _moment_of_books()
+    before, swings = _moment_of_books(), _swings()
     node = network.nodes()[0]
     if _under_way() or node.slot("confirmed") < _newest_slot():
         return None
-    on_chain = holdings(node, wallet)
-    if _under_way() or _moment_of_books() != before:
+    on_chain, slot = holdings(node, wallet), node.slot("confirmed")
+    if _under_way() or (_moment_of_books(), _swings()) != (before, swings):
         return None
     books = dict(Account.objects.filter(wallet=wallet, kind=AccountKind.WALLET).values_list("asset_id", "balance"))
     assets = {asset.mint: asset for asset in Asset.objects.all()}
-    return [
-        Difference(asset=assets[mint], on_chain=amount, in_books=books.get(mint, 0))
+    differences = [
+        Difference(assets[mint], amount, books.get(mint, 0), _explains(swings.get(mint), amount - books.get(mint, 0)))
         for mint, amount in on_chain.items()
         if amount != books.get(mint, 0)
     ]
+    return Comparison(differences, slot)
+
+
+Swing = tuple[int, int | None]
+"""The least and the most (None: nobody knows) that the chain may hold beyond the books."""
+
+
+def in_doubt() -> set[str]:
+    """The mints of which orders in doubt may have moved something."""
+    return set(_swings())
+
+
+def _swings() -> dict[str, Swing]:
+    """What orders in doubt may have done, by mint: given all or nothing, brought anything, cost fees and deposits."""
+    found: dict[str, Swing] = {}
+    doubtful = Attempt.objects.filter(status=AttemptStatus.IN_DOUBT).select_related("order__market")
+    for order in (attempt.order for attempt in doubtful):
+        given, market = order.asset_in_id, order.market
+        got = market.quote_id if given == market.base_id else market.base_id
+        lamports = settings.PRIORITY_FEE_MOST + RENT_OF_A_SWAP
+        for mint, swing in ((given, (-order.amount_in, 0)), (got, (0, None)), (money.NATIVE, (-lamports, lamports))):
+            found[mint] = _both(found.get(mint, (0, 0)), swing)
+    return found
+
+
+def _both(one: Swing, other: Swing) -> Swing:
+    return one[0] + other[0], None if one[1] is None or other[1] is None else one[1] + other[1]
+
+
+def _explains(swing: Swing | None, difference: int) -> bool:
+    return swing is not None and swing[0] <= difference and (swing[1] is None or difference <= swing[1])
 
 
 def compared_since(moment: datetime) -> bool:
@@ -112,17 +160,39 @@ class Stranger:
     evidence: dict[str, Any]
 
 
-def look_for_strangers(wallet: Wallet, *, now: datetime) -> int:
-    """Look at every transaction of the wallet since the last look; how many new ones the books don't explain.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A transaction that was looked at. `final`: it can't vanish any more, so nobody needs to look again."""
 
-    One that our key paid for or that took something from us means that the key is used elsewhere: the company is
-    halted. One that only brought something is a movement that a person names; so is an attempt of ours that landed
-    although it had been given up.
+    signature: str
+    stranger: Stranger | None
+    final: bool
+
+
+def look_for_strangers(wallet: Wallet, *, now: datetime) -> int:
+    """Look at the transactions of the wallet since the last look; how many new ones the books don't explain.
+
+    One that our key signed or that took something from us means that the key is used elsewhere: the company is
+    halted, in the transaction that records the finding. One that only brought something is a movement that a person
+    names; so is an attempt of ours that landed although it had been given up. Each look is kept as it is made: a pass
+    that is cut off is gone on with.
     """
-    seen, looked_up_to = strangers(wallet)
-    new = 0
-    for stranger in seen:
-        opened = findings.found(
+    new, mark = 0, wallet.newest_signature
+    for look in looks(wallet):
+        if look.stranger is not None:
+            new += _record(wallet, look.stranger, now=now)
+        if not look.final:
+            continue
+        unmoved = Wallet.objects.filter(pk=wallet.pk, newest_signature=mark)
+        if not unmoved.update(newest_signature=look.signature):
+            return new  # another pass is at it
+        mark = look.signature
+    return new
+
+
+def _record(wallet: Wallet, stranger: Stranger, *, now: datetime) -> bool:
+    with db.transaction():
+        opened = findings.found_within(
             wallet=wallet,
             kind=stranger.kind,
             key=stranger.signature,
@@ -131,37 +201,90 @@ def look_for_strangers(wallet: Wallet, *, now: datetime) -> int:
             now=now,
             once=True,
         )
-        new += opened
         if opened and stranger.kind == FindingKind.UNKNOWN_SIGNATURE:
             _halt(now=now)
-    if looked_up_to is not None:
-        unmoved = Wallet.objects.filter(pk=wallet.pk, newest_signature=wallet.newest_signature)
-        unmoved.update(newest_signature=looked_up_to)
-    return new
+    return opened
 
 
-def strangers(wallet: Wallet) -> tuple[list[Stranger], str | None]:
-    """Those not found before, oldest first, and up to which signature nothing needs another look. Reads only.
+def strangers(wallet: Wallet) -> list[Stranger]:
+    """Those not found before, oldest first. Reads only."""
+    return [look.stranger for look in looks(wallet) if look.stranger is not None]
 
-    That mark is a finalized one: what is younger may vanish, or land once more elsewhere, and is looked at again.
+
+def looks(wallet: Wallet) -> Iterator[Look]:
+    """Transactions since the wallet's mark, oldest first, each fetched as it is asked for. Reads only.
+
+    It ends early where a transaction is listed but not served yet, and after LOOK_SECONDS: sending us next to nothing
+    a thousand times is cheap.
     """
     node = network.nodes()[0]
     final = _newest_signature(node, wallet, "finalized")  # asked first: the list below holds all before it
     signatures = _signatures_since(node, wallet)
-    known = dict(Attempt.objects.filter(reference__in=signatures).values_list("reference", "status"))
-    told = set(Finding.objects.filter(wallet=wallet, kind__in=OF_SIGNATURES, key__in=signatures).values_list("key"))
-    found: list[Stranger] = []
-    for signature in reversed(signatures):
-        status = known.get(signature)
-        if (signature,) in told or (status is not None and status not in GIVEN_UP):
-            continue
-        transaction = node.transaction(signature)
-        if transaction is None:
-            return found, None  # listed, and not served yet: the next pass begins where this one did
-        stranger = _stranger(wallet, transaction, status)
-        if stranger is not None:
-            found.append(stranger)
-    return found, final if final in signatures else None
+    newest_final = signatures.index(final) if final in signatures else len(signatures)
+    known = _statuses(signatures)
+    explained = _explained(wallet, known, signatures)
+    until = time.monotonic() + LOOK_SECONDS
+    for place in reversed(range(len(signatures))):
+        signature = signatures[place]
+        stranger = None
+        if signature not in explained:
+            transaction = node.transaction(signature)
+            if transaction is None:
+                return
+            stranger = _stranger(wallet, transaction, known.get(signature))
+        yield Look(signature, stranger, final=place >= newest_final)
+        if place and time.monotonic() > until:
+            log.warning("Not all transactions were looked at yet.", action="look_goes_on", left=place)
+            return
+
+
+def _statuses(signatures: Sequence[str]) -> dict[str, str]:
+    """Of our attempts among them."""
+    rows = Attempt.objects.filter(reference__in=signatures).values_list("reference", "status")
+    return {str(reference): status for reference, status in rows}
+
+
+def _explained(wallet: Wallet, known: Mapping[str, str], signatures: Sequence[str]) -> set[str]:
+    """Those that need no look: attempts of ours that aren't given up, and what was found before."""
+    told = Finding.objects.filter(wallet=wallet, kind__in=OF_SIGNATURES, key__in=signatures)
+    ours = {signature for signature, status in known.items() if status not in GIVEN_UP}
+    return ours | set(told.values_list("key", flat=True))
+
+
+def look_for_takers(wallet: Wallet, differences: Sequence[Difference], *, now: datetime) -> int:
+    """Find who took what is missing; how many new ones. The company is halted, as for any use of our key."""
+    return sum(_record(wallet, taker, now=now) for taker in takers(wallet, differences))
+
+
+def takers(wallet: Wallet, differences: Sequence[Difference]) -> Iterator[Stranger]:
+    """Transactions since the opening that took what is missing of tokens. Reads only.
+
+    A delegate, whom our key made one some day, moves tokens without naming the wallet, so only the token account's own
+    history holds that. It is read only where something is missing, the newest page of it.
+    """
+    missing = {each.asset.mint for each in differences if each.on_chain < each.in_books} - {money.NATIVE}
+    opening = LedgerTransaction.objects.filter(reference=OPENING).first()
+    if opening is None or not missing:
+        return
+    node = network.nodes()[0]
+    accounts = [held.account for held in node.token_balances(wallet.address) if held.mint in missing]
+    infos = [info for account in accounts for info in node.signatures_for(account, limit=SIGNATURES_MOST)]
+    signatures = list(dict.fromkeys(info.signature for info in infos if _since(opening.at, info.block_time)))
+    known = _statuses(signatures)
+    explained, until = _explained(wallet, known, signatures), time.monotonic() + LOOK_SECONDS
+    for signature in signatures:
+        transaction = None if signature in explained else node.transaction(signature)
+        stranger = None if transaction is None else _stranger(wallet, transaction, known.get(signature))
+        if stranger is not None and any(stranger.moved.get(mint, 0) < 0 for mint in missing):
+            yield stranger
+        if time.monotonic() > until:
+            log.warning("Not all transactions of a token account were looked at.", action="takers_unseen")
+            return
+
+
+def _since(opening: datetime, block_time: datetime | None) -> bool:
+    """What a wallet did before it was the company's is its owner's affair."""
+    return block_time is None or block_time >= opening - CLOCKS_APART
 
 
 def _signatures_since(node: SolanaRpc, wallet: Wallet) -> list[str]:
@@ -190,7 +313,7 @@ def moved_by(wallet: Wallet, found: ChainTransaction) -> dict[str, int]:
 def _stranger(wallet: Wallet, found: ChainTransaction, status: str | None) -> Stranger | None:
     """`status` is that of our attempt, where it is one that we had given up."""
     moved = moved_by(wallet, found)
-    by_our_key = found.account_keys[:1] == [wallet.address] or any(delta < 0 for delta in moved.values())
+    by_our_key = wallet.address in found.signers
     short = f"Transaction {found.signature[:12]}…"
     if status is not None:
         if found.err is not None and status == AttemptStatus.FAILED_ONCHAIN:
@@ -198,6 +321,8 @@ def _stranger(wallet: Wallet, found: ChainTransaction, status: str | None) -> St
         kind, what = FindingKind.MOVEMENT, f"{short} is an attempt of ours that landed after it was given up."
     elif by_our_key:
         kind, what = FindingKind.UNKNOWN_SIGNATURE, f"{short} was signed with our key, but no order of ours made it."
+    elif any(delta < 0 for delta in moved.values()):
+        kind, what = FindingKind.UNKNOWN_SIGNATURE, f"{short} took something, by a right that our key must have given."
     elif moved:
         kind, what = FindingKind.MOVEMENT, f"{short} brought something that no order of ours asked for."
     else:
@@ -212,8 +337,8 @@ def _stranger(wallet: Wallet, found: ChainTransaction, status: str | None) -> St
 
 
 def _halt(*, now: datetime) -> None:
-    if Company.objects.values_list("status", flat=True).get() != CompanyStatus.HALTED:
-        company.switch(to=CompanyStatus.HALTED, by=None, reason="The wallet's key was used by somebody else.", now=now)
+    reason = "The wallet's key was used by somebody else."
+    company.switch_within(to=CompanyStatus.HALTED, by=None, reason=reason, now=now)
 
 
 def _newest_signature(node: SolanaRpc, wallet: Wallet, commitment: Commitment = "confirmed") -> str:
@@ -231,4 +356,5 @@ def _newest_slot() -> int:
 
 
 def _under_way() -> bool:
-    return Attempt.objects.filter(status__in=SENT_ATTEMPT).exists()
+    """Whether a trade may land any moment. One in doubt isn't waited for: see `_swings`."""
+    return Attempt.objects.filter(status__in=(AttemptStatus.SIGNED, AttemptStatus.BROADCAST)).exists()

@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from dashboard.api.endpoint import Endpoint, Operation
 from dashboard.api.idempotency import Answer, once
 from dashboard.api.permissions import person
-from dashboard.api.shapes import Body, ListQuery, Moment, Reason, Shape, Why, read_body
-from missions import caps, policies
+from dashboard.api.shapes import Body, ListQuery, Moment, Reason, Shape, Waits, Why, read_body
+from missions import caps, policies, words
 from missions import company as switch
 from missions.models import Company, PolicyVersion
 from missions.policy_keys import Policy, about
@@ -51,36 +51,43 @@ class CompanyNow(Endpoint):
         return Response(CompanyShape.of(Company.objects.select_related("changed_by").get()).as_json())
 
 
-def _switching(summary: str) -> dict[str, Operation]:
-    return {"POST": Operation(summary=summary, scope=("operate",), answer=CompanyShape, body=Why, acts=True)}
+def _switching(summary: str, *, waits: bool) -> dict[str, Operation]:
+    operation = Operation(summary=summary, scope=("operate",), answer=CompanyShape, body=Why, acts=True, waits=waits)
+    return {"POST": operation}
 
 
 def _switch(request: Request, to: CompanyStatus) -> Response:
     reason = read_body(Why, request).reason
 
     def act(now: datetime) -> Answer:
-        row = switch.switch_within(to=to, by=person(request), reason=reason, now=now)
-        return Answer(CompanyShape.of(row).as_json())
+        switched = switch.switch_within(to=to, by=person(request), reason=reason, now=now)
+        return _wait(switched.missing) if switched.missing else Answer(CompanyShape.of(switched.company).as_json())
 
     return once(request, act)
 
 
+def _wait(missing: int) -> Answer:
+    return Answer(Waits(missing=missing, detail=words.still(missing)).as_json(), status=202)
+
+
 class Halt(Endpoint):
-    operations: ClassVar = _switching("Stop everything that moves money")
+    operations: ClassVar = _switching("Stop everything that moves money", waits=False)
 
     def post(self, request: Request) -> Response:
         return _switch(request, CompanyStatus.HALTED)
 
 
 class Reduce(Endpoint):
-    operations: ClassVar = _switching("Allow exits only")
+    operations: ClassVar = _switching(
+        "Allow exits only; out of a halt, with as many people as policy asks for", waits=True
+    )
 
     def post(self, request: Request) -> Response:
         return _switch(request, CompanyStatus.REDUCING)
 
 
 class Resume(Endpoint):
-    operations: ClassVar = _switching("Trade again")
+    operations: ClassVar = _switching("Trade again, with as many people as policy asks for", waits=True)
 
     def post(self, request: Request) -> Response:
         return _switch(request, CompanyStatus.ACTIVE)
@@ -175,6 +182,7 @@ class PolicyVersions(Endpoint):
             status=201,
             body=PolicyChange,
             acts=True,
+            waits=True,
         ),
     }
 
@@ -187,8 +195,12 @@ class PolicyVersions(Endpoint):
         body = read_body(PolicyChange, request)
 
         def act(now: datetime) -> Answer:
-            row = policies.change_within(key=key, value=body.value, author=person(request), reason=body.reason, now=now)
-            return Answer(PolicyVersionShape.of(row).as_json(), status=201)
+            changed = policies.change_within(
+                key=key, value=body.value, author=person(request), reason=body.reason, now=now
+            )
+            if changed.version is None:
+                return _wait(changed.missing)
+            return Answer(PolicyVersionShape.of(changed.version).as_json(), status=201)
 
         return once(request, act)
 

@@ -34,6 +34,7 @@ class Operation:
         scope: any of these allows it.
         answer: shape of the answer, of one row where it is `listed`; None for an empty answer.
         acts: changes something, so it needs an Idempotency-Key.
+        waits: it may need several people, and answers 202 with `Waits` until enough have sent it.
         problems: statuses it may answer besides those that every operation may.
     """
 
@@ -46,6 +47,7 @@ class Operation:
     body: type[BaseModel] | None = None
     acts: bool = False
     also: tuple[int, ...] = ()
+    waits: bool = False
     problems: tuple[int, ...] = ()
     examples: tuple[OpenApiExample, ...] = field(default=())
 

@@ -8,7 +8,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from dashboard.api.shapes import Problem, list_of
+from dashboard.api.shapes import Problem, Waits, list_of
 
 PROBLEM = "application/problem+json"
 _ALWAYS = (400, 401, 403, 503)
@@ -111,6 +111,8 @@ class Schema(AutoSchema):
             answer = list_of(answer)
         described = OpenApiResponse(answer, description=self.operation.summary)
         answers: dict[Any, Any] = dict.fromkeys((self.operation.status, *self.operation.also), described)
+        if self.operation.waits:
+            answers[202] = OpenApiResponse(Waits, description="Your word is kept; more people must send the same")
         for status in self._problems():
             answers[status, PROBLEM] = OpenApiResponse(Problem, description=_MEANS[status])
         return answers

@@ -91,6 +91,13 @@ class Why(Body):
     reason: Reason
 
 
+class Waits(Shape):
+    """Answers an act that needs several people: this one's word is kept, and nothing has changed yet."""
+
+    missing: Annotated[int, Field(ge=1, description="How many more people must send the same")]
+    detail: str
+
+
 class Query(BaseModel):
     """The parameters that an address takes; none here."""
 

@@ -6,6 +6,7 @@ from missions.models.mission import Mission, Outcome
 from missions.models.policy import PolicyVersion
 from missions.models.proposal import Approval, Proposal, Verdict
 from missions.models.step import Step
+from missions.models.word import Word
 
 __all__ = [
     "Approval",
@@ -21,4 +22,5 @@ __all__ = [
     "Step",
     "TriggerState",
     "Verdict",
+    "Word",
 ]

@@ -13,7 +13,7 @@ class PolicyVersion(models.Model):
     revision = models.BigIntegerField(primary_key=True)
     key = models.CharField(max_length=60)
     version = models.PositiveIntegerField()
-    value = models.JSONField()
+    value = models.JSONField(null=True, help_text="null where the policy's type allows none")
     previous = models.JSONField(null=True)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True)
     reason = models.CharField(max_length=500)

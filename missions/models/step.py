@@ -66,6 +66,9 @@ class Step(models.Model):
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    sent = models.BooleanField(
+        default=False, db_default=False, help_text="Something left for outside in its name: its caps stay spent"
+    )
     result = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     code = models.CharField(max_length=60, blank=True)
     reason = models.CharField(max_length=500, blank=True)

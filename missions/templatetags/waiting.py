@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 from django import template
+from django.conf import settings
 from django.db.models import Count, Max, Min, Sum
 from django.urls import reverse
 
@@ -13,6 +14,7 @@ from missions.models import Beat, Company, Proposal, Step
 from missions.vocabulary import CompanyStatus, ProposalStatus
 from tradeco.common import admin_show as show
 from tradeco.common import db
+from tradeco.common.wiring import load
 
 log = structlog.get_logger(__name__)
 register = template.Library()
@@ -30,6 +32,7 @@ def what_waits_for_me(context: dict[str, Any]) -> dict[str, Any]:
         ("missions.view_step", _steps),
         ("missions.view_beat", _beat),
     ]
+    parts += [(permission, load(path)) for permission, path in settings.ADMIN_WAITING.items()]
     return {"parts": [_safely(make) for permission, make in parts if user.has_perm(permission)]}
 
 

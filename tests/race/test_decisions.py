@@ -101,7 +101,7 @@ def test_policies_that_change_at_once_get_revisions_in_a_row() -> None:
             key="trades_per_day", value=10 + place, author=everybody[place], reason="more", now=db.now()
         ),
     )
-    assert sorted(row.revision for row in results) == list(range(before + 1, before + 13))
+    assert sorted(changed.version.revision for changed in results) == list(range(before + 1, before + 13))
     versions = PolicyVersion.objects.filter(key="trades_per_day").order_by("version")
     for earlier, later in pairwise(versions):
         assert later.previous == earlier.value, "each names the value that it really replaced"

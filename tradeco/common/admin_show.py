@@ -19,6 +19,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 NOTHING = "–"
+PRICE_DIGITS = 8  # of a price that say something
+SHORT_CHARACTERS = 20
 
 # A state is read by icon, word and tone, never by colour alone.
 _LOOKS = {
@@ -56,7 +58,17 @@ def usd(amount: Decimal | None) -> str:
 
 def price(amount: Decimal | None) -> str:
     """Whole quote per whole base token, with the places that say something."""
-    return NOTHING if amount is None else f"{amount.normalize():f}"
+    if amount is None:
+        return NOTHING
+    places = max(4, PRICE_DIGITS - 1 - amount.adjusted()) if amount else 0
+    return f"{round(amount, places).normalize():f}"
+
+
+def shortened(text: str) -> SafeString | str:
+    """A long reference by its beginning and end; the whole of it is told by the pointer."""
+    if len(text) <= SHORT_CHARACTERS:
+        return text
+    return format_html('<span title="{}">{}…{}</span>', text, text[: SHORT_CHARACTERS - 7], text[-6:])
 
 
 def units(raw: int | None, decimals: int) -> str:

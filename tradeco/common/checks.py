@@ -34,6 +34,7 @@ WIRING = (
     "DOORBELL_TASK",
     "BEAT_TASK",
     "ADMIN_PANELS",
+    "ADMIN_WAITING",
 )
 """The settings that name our own code by dotted path; a test keeps this list equal to the settings."""
 
@@ -169,6 +170,20 @@ def policy_set_is_known(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             f"TRADECO_POLICY_SET is {settings.POLICY_SET!r}; a new company couldn't be opened with it.",
             hint=f"Use one of: {', '.join(POLICY_SETS)}.",
             id="tradeco.W001",
+        )
+    ]
+
+
+@register()
+def real_money_has_careful_policies(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """tradeco.E006: the demo's caps last a night of play money, and one person alone may change them."""
+    if settings.NETWORK != "mainnet" or settings.POLICY_SET != "demo":
+        return []
+    return [
+        Error(
+            "The network is mainnet, real money, and a new company would open with the policies of `demo`.",
+            hint="Set TRADECO_POLICY_SET=production.",
+            id="tradeco.E006",
         )
     ]
 

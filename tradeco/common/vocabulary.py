@@ -9,6 +9,7 @@ class EventKind(models.TextChoices):
     COMPANY_REDUCING = "company.reducing", "Only exits are allowed"
     COMPANY_HALTED = "company.halted", "Trading was halted"
     POLICY_CHANGED = "policy.changed", "A policy has a new version"
+    WORD_GIVEN = "word.given", "Somebody asks for what more people must ask for too"
 
     TRIGGER_FIRED = "trigger.fired", "A trigger fired"
     PROPOSAL_CREATED = "proposal.created", "An agent or a person proposed"
@@ -69,5 +70,6 @@ class EventKind(models.TextChoices):
     MARKET_PRICES = "market.prices", "New prices"
     MARKET_ENDED = "market.ended", "The price file is at its end"
     EQUITY_SNAPSHOT = "equity.snapshot", "Equity was measured"
+    EQUITY_PEAK_RESET = "equity.peak_reset", "The equity peak was set back to what there is"
     BEAT_FINISHED = "beat.finished", "A heartbeat ended"
     ALARM = "alarm", "Something needs a person"

@@ -2,7 +2,7 @@
 
 from trading.models.finding import Agreement, Finding
 from trading.models.ledger import Account, LedgerEntry, LedgerTransaction, Wallet
-from trading.models.lot import Lot, LotSale
+from trading.models.lot import Lot, LotSale, LotWithdrawal
 from trading.models.market import Asset, Candle, Feed, Market, Signal
 from trading.models.order import Attempt, Fill, Order
 from trading.models.paper import PaperExecution
@@ -22,6 +22,7 @@ __all__ = [
     "LedgerTransaction",
     "Lot",
     "LotSale",
+    "LotWithdrawal",
     "Market",
     "Order",
     "PaperExecution",

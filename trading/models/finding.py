@@ -59,6 +59,7 @@ class Agreement(models.Model):
     verb = models.CharField(max_length=10)
     person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     reason = models.CharField(max_length=500)
+    deltas = models.JSONField(default=dict, blank=True, help_text="Raw amounts by mint that the word was about")
     at = models.DateTimeField()
 
     class Meta:

@@ -52,7 +52,7 @@ class Account(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.asset_id}"
+        return f"{self.kind} {self.asset.symbol}"
 
 
 class LedgerTransaction(models.Model):
@@ -68,7 +68,7 @@ class LedgerTransaction(models.Model):
         triggers: ClassVar = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
 
     def __str__(self) -> str:
-        return self.reference
+        return f"Booking #{self.pk}"
 
 
 class LedgerEntry(models.Model):
@@ -101,4 +101,4 @@ class LedgerEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} {self.asset_id}"
+        return f"Entry #{self.pk}"

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from tradeco.common.fields import RawAmountField
+from trading.models.finding import Finding
 from trading.models.ledger import Wallet
 from trading.models.market import Asset
 from trading.models.order import Fill
@@ -59,3 +60,25 @@ class LotSale(models.Model):
 
     def __str__(self) -> str:
         return f"Sale of {self.quantity} by {self.fill}"
+
+
+class LotWithdrawal(models.Model):
+    """What left the wallet otherwise than by a sale, oldest purchase first: no disposal, and no lot any more."""
+
+    finding = models.ForeignKey(Finding, on_delete=models.PROTECT, related_name="+")
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="+")
+    asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+")
+    quantity = RawAmountField(help_text="Taken from lots")
+    after = models.ForeignKey(
+        Fill, on_delete=models.PROTECT, related_name="+", help_text="The asset's newest fill then: its place among them"
+    )
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="lot_withdrawal_once_a_finding", fields=["finding", "asset"]),
+            models.CheckConstraint(name="lot_withdrawal_is_of_something", condition=Q(quantity__gt=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"Withdrawal of {self.quantity} by finding #{self.finding_id}"

@@ -62,6 +62,7 @@ class Catalogue:
                 for pool in self._pools.all
             ],
             "candles": [prices.as_json(item) for item in page],
+            "last": self._book.last_number,
             "ended": ended and (not page or page[-1].number == self._book.last_number),
         }
 

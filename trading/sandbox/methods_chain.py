@@ -32,6 +32,20 @@ def get_block_height(call: Call) -> int:
     return call.view.height(call.moment(call.params.options(0)))
 
 
+def get_epoch_info(call: Call) -> dict[str, Any]:
+    """One epoch, which never ends."""
+    commitment = call.moment(call.params.options(0))
+    slot = call.view.slot(commitment)
+    return {
+        "absoluteSlot": slot,
+        "blockHeight": call.view.height(commitment),
+        "epoch": 0,
+        "slotIndex": slot,
+        "slotsInEpoch": 2**32,
+        "transactionCount": None,
+    }
+
+
 def get_latest_blockhash(call: Call) -> dict[str, Any]:
     commitment = call.moment(call.params.options(0))
     blockhash, last_valid = call.view.latest_blockhash(commitment)
@@ -70,6 +84,7 @@ METHODS: dict[str, Method] = {
     "getHealth": get_health,
     "getVersion": get_version,
     "getSlot": get_slot,
+    "getEpochInfo": get_epoch_info,
     "getBlockHeight": get_block_height,
     "getLatestBlockhash": get_latest_blockhash,
     "isBlockhashValid": is_blockhash_valid,

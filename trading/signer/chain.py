@@ -4,22 +4,16 @@ Nothing is asked twice here: whoever wants a signature asks again. What the answ
 """
 
 import base64
-import json
-import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-import requests
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trading.signer.effects import Account, ChainUnavailable, Simulated
+from trading.signer.http import Endpoint, Unanswered
 
-TIMEOUT_SECONDS = (2.0, 8.0)  # to connect, between two bytes
 SEEN_AT = "processed"  # accounts and simulation of one bank: between two commitments a trade of ours would look lost
-ANSWER_BYTES_MOST = 4 * 1024 * 1024
 T = TypeVar("T", bound=BaseModel)
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class _Lenient(BaseModel):
@@ -55,18 +49,15 @@ class _Simulation(_Lenient):
 
 
 class RpcChain:
-    """A `effects.Chain` over HTTP; one connection a thread.
+    """A `effects.Chain` over HTTP.
 
     Args:
-        url: https, or http on this machine. It may hold a key and is never shown.
+        url: https, or http on this machine.
+        others: who is asked while that one is silent.
     """
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-            raise ValueError("The RPC's address must be https, or http on this machine.")
-        self.url = url
-        self._local = threading.local()
+    def __init__(self, url: str, *others: str) -> None:
+        self._endpoints = [Endpoint(each, name="The RPC") for each in (url, *others)]
 
     def genesis_hash(self) -> str:
         return str(self._ask("getGenesisHash", []))
@@ -90,33 +81,21 @@ class RpcChain:
         return Simulated(err=None, accounts=_read(value.accounts or [], wanted=len(addresses)))
 
     def _ask(self, method: str, params: list[Any]) -> Any:
-        try:
-            answer = self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-        except (requests.RequestException, ValueError) as exc:
-            raise ChainUnavailable(f"{method}: {type(exc).__name__}") from None
-        match answer:
+        match self._first_answer({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}):
             case {"result": result}:
                 return result
             case {"error": {"code": int(code)}}:
                 raise ChainUnavailable(f"{method}: the RPC answered with error {code}.")
         raise ChainUnavailable(f"{method}: the RPC's answer is neither a result nor an error.")
 
-    def _post(self, body: dict[str, Any]) -> Any:
-        with self._session().post(
-            self.url, json=body, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True
-        ) as response:
-            response.raise_for_status()
-            content = response.raw.read(ANSWER_BYTES_MOST + 1, decode_content=True)
-        if len(content) > ANSWER_BYTES_MOST:
-            raise ValueError("too large an answer")
-        return json.loads(content)
-
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.trust_env = False  # neither a proxy nor a netrc of the environment's
-        session: requests.Session = self._local.session
-        return session
+    def _first_answer(self, body: dict[str, Any]) -> Any:
+        silent = []
+        for endpoint in self._endpoints:
+            try:
+                return endpoint.post(body)
+            except Unanswered as exc:
+                silent.append(str(exc))
+        raise ChainUnavailable(f"{body['method']}: {'; '.join(silent)}")
 
 
 def _read(found: list[_Account | None], *, wanted: int) -> list[Account | None]:

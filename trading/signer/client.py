@@ -30,8 +30,10 @@ from trading.signer.refusals import Refusal
 
 T = TypeVar("T", bound=BaseModel)
 
-ANSWER_SECONDS = 30.0  # a signature takes up to five calls of the RPC
-LATER = frozenset({"rpc_unavailable", "wallet_changed_meanwhile", "state_unwritable", "internal_error"})
+ANSWER_SECONDS = 30.0  # a signature takes up to five calls of the RPC, a sale one of Jupiter too
+LATER = frozenset(
+    {"rpc_unavailable", "quote_unavailable", "wallet_changed_meanwhile", "state_unwritable", "internal_error"}
+)
 """Codes that say nothing about the transaction: the same may be asked again."""
 
 

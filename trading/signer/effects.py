@@ -94,6 +94,11 @@ class Wallet:
     def rent(self) -> int:
         return sum(holding.rent for holding in self.holdings.values())
 
+    @property
+    def wrapped(self) -> int:
+        """Lamports of SOL that are wrapped."""
+        return sum(holding.amount for holding in self.holdings.values() if holding.native)
+
     def tokens(self) -> dict[str, int]:
         """By mint; SOL, wrapped or not, is counted in lamports instead."""
         found: dict[str, int] = {}
@@ -130,12 +135,14 @@ def judge(before: Accounts, after: Accounts, *, wallet: str, intent: Intent, fee
     """Whether the wallet gives no more than the intent says and receives no less.
 
     Raises:
-        Refusal: wallet_given_away, account_given_away, rent, gives_too_much, receives_too_little, other_loss.
+        Refusal: wallet_given_away, account_given_away, rent, stays_wrapped, gives_too_much, receives_too_little,
+            other_loss.
     """
     _wallet_stays_plain(after[wallet])
     then, now = read_wallet(before, wallet), read_wallet(after, wallet)
     _accounts_stay_ours(then, now, after)
     _rent_is_bounded(then, now, rent_most)
+    _no_sol_stays_wrapped(then, now)
     for mint, gained in _gains(then, now, intent=intent, fee=fee):
         if mint == intent.mint_in and gained < -intent.amount_in:
             raise Refusal(
@@ -182,6 +189,12 @@ def _rights(holding: Holding) -> tuple[object, ...]:
 def _rent_is_bounded(then: Wallet, now: Wallet, most: int) -> None:
     if now.rent - then.rent > most:
         raise Refusal("rent", f"It puts {now.rent - then.rent} lamports into rent; at most {most} are put there.")
+
+
+def _no_sol_stays_wrapped(then: Wallet, now: Wallet) -> None:
+    """It would be ours all the same, but the books count the wallet's own lamports."""
+    if now.wrapped > then.wrapped:
+        raise Refusal("stays_wrapped", f"It leaves {now.wrapped - then.wrapped} lamports of SOL wrapped.")
 
 
 def read_wallet(accounts: Accounts, wallet: str) -> Wallet:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from solders.pubkey import Pubkey
+from solders.token.associated import get_associated_token_address
 
 from trading.signer import networks
 from trading.signer.protocol import Intent
@@ -33,6 +34,10 @@ UNITS_A_CALL, UNITS_MOST = 200_000, 1_400_000  # what a transaction may use that
 ROUTE_V2 = bytes.fromhex("bb64facc31c4af14")
 SHARED_ACCOUNTS_ROUTE_V2 = bytes.fromhex("d19853937cfed8e9")
 ROUTE_ARGUMENTS = struct.Struct("<QQHHH")  # in, quoted out, slippage, platform fee, positive slippage (bps)
+PLACES = {
+    ROUTE_V2: {"source": 1, "destination": 2, "optional destination": 7},
+    SHARED_ACCOUNTS_ROUTE_V2: {"source": 2, "destination": 5},
+}  # of the user's token accounts, in the program's own IDL
 PLATFORM_FEE_MOST_BPS = 100  # Jupiter's own fees stay below; more would be a thief's share
 BPS = 10_000
 
@@ -125,8 +130,11 @@ def priority_fee(calls: Sequence[Call]) -> int:
     return -(-units * settings.get(UNIT_PRICE, 0) // 1_000_000)
 
 
-def route(call: Call, intent: Intent) -> str | None:
+def route(call: Call, intent: Intent, wallet: str) -> str | None:
     """Jupiter's own arguments must hold the intent: it checks them on chain, whatever the price is by then.
+
+    And its accounts must be ours: the least amount is that of whatever account is named as the destination, and a
+    node that lies in a simulation would hide whose that is.
 
     Only the v2 routes, whose amounts come before the variable plan: bytes after the arguments are ignored on
     chain, so that amounts read from the end of an older route could be forged.
@@ -146,4 +154,22 @@ def route(call: Call, intent: Intent) -> str | None:
         return f"Jupiter would be content with {least_out}, the intent wants {intent.least_out} at least."
     if platform_fee_bps > PLATFORM_FEE_MOST_BPS:
         return f"It pays a platform fee of {platform_fee_bps} bps; at most {PLATFORM_FEE_MOST_BPS} are paid."
+    return _not_ours(call, PLACES[name], intent, wallet)
+
+
+def _not_ours(call: Call, places: dict[str, int], intent: Intent, wallet: str) -> str | None:
+    """A place of the route that should hold a token account of ours and doesn't. Ours are always static keys."""
+    for what, place in places.items():
+        named = call.account(place)
+        if what == "optional destination" and named == call.program:
+            continue  # how Anchor writes that none is given
+        if named not in _token_accounts(wallet, intent.mint_in if what == "source" else intent.mint_out):
+            return f"The {what} of its route is {named}, not our own token account."
     return None
+
+
+def _token_accounts(wallet: str, mint: str) -> set[str]:
+    """The associated token accounts of a wallet, of the one token program or the other."""
+    owner, of = Pubkey.from_string(wallet), Pubkey.from_string(mint)
+    programs = (networks.TOKEN, networks.TOKEN_2022)
+    return {str(get_associated_token_address(owner, of, Pubkey.from_string(program))) for program in programs}

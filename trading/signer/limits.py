@@ -35,17 +35,23 @@ class SignerRuns(DomainError):
     title: ClassVar[str] = "Another signer uses this key already"
 
 
+SALES_A_DAY = 1_000  # an exit that fails is asked for again some 15 s later: four hours of that
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What may be signed.
 
     Args:
         spend_cap: raw units of the quote asset that buys may give out a UTC day.
-        signatures_a_day: over all messages; what bounds sells.
+        signatures_a_day: for buys.
+        sales_a_day: signatures for sales. A count of their own, and a large one: exits that fail and are asked for
+            again must not use up those of the next exit, nor may buys. What a sale is worth is quotes' affair.
     """
 
     spend_cap: int
     signatures_a_day: int
+    sales_a_day: int = SALES_A_DAY
     mints: frozenset[str] = frozenset(networks.MINTS)
     quote: str = networks.USDC
 
@@ -61,8 +67,11 @@ class Limits:
         if intent.mint_in == intent.mint_out or self.quote not in (intent.mint_in, intent.mint_out):
             raise Refusal("not_a_trade", f"A trade gives or receives {self.quote}, against something else.")
 
+    def sells(self, intent: Intent) -> bool:
+        return intent.mint_out == self.quote
+
     def spent_by(self, intent: Intent) -> int:
-        return intent.amount_in if intent.mint_in == self.quote else 0
+        return 0 if self.sells(intent) else intent.amount_in
 
 
 class Charge(BaseModel):
@@ -72,6 +81,10 @@ class Charge(BaseModel):
     digest: str
     """SHA-256 of the message, in hex."""
     spent: int
+
+    @property
+    def of_sale(self) -> bool:
+        return self.spent == 0  # a buy gives out one raw unit at least
 
 
 class State(BaseModel):
@@ -91,6 +104,16 @@ class State(BaseModel):
     @property
     def spent(self) -> int:
         return sum(charge.spent for charge in self.todays)
+
+    @property
+    def buys(self) -> int:
+        """Signatures of today for buys."""
+        return sum(not charge.of_sale for charge in self.todays)
+
+    @property
+    def sales(self) -> int:
+        """Signatures of today for sales."""
+        return sum(charge.of_sale for charge in self.todays)
 
 
 class Book:
@@ -126,14 +149,14 @@ class Book:
         """Count a message, once; when this returns it is on disk.
 
         Raises:
-            Refusal: spend_cap, signature_cap, state_unwritable; nothing was counted.
+            Refusal: spend_cap, signature_cap, sale_cap, state_unwritable; nothing was counted.
         """
         with self._lock:
             state = self.today()
             if self.charged(digest):
                 return
             spent = self.limits.spent_by(intent)
-            self._refuse_beyond_caps(state, spent)
+            self._refuse_beyond_caps(state, spent, sale=self.limits.sells(intent))
             charge = Charge(day=state.day, digest=digest, spent=spent)
             new = state.model_copy(update={"charges": (*state.charges, charge)})
             crashpoints.reach("signer.charging")
@@ -144,12 +167,16 @@ class Book:
             self._state = new
         crashpoints.reach("signer.charged")
 
-    def _refuse_beyond_caps(self, state: State, spent: int) -> None:
+    def _refuse_beyond_caps(self, state: State, spent: int, *, sale: bool) -> None:
+        if sale:
+            if state.sales >= (most := self.limits.sales_a_day):
+                raise Refusal("sale_cap", f"All {most} signatures for sales of {state.day} are given.")
+            return
         if state.spent + spent > self.limits.spend_cap:
             left = self.limits.spend_cap - state.spent
             raise Refusal("spend_cap", f"{left} raw units are left to spend on {state.day}; this would spend {spent}.")
-        if len(state.todays) >= self.limits.signatures_a_day:
-            raise Refusal("signature_cap", f"All {self.limits.signatures_a_day} signatures of {state.day} are given.")
+        if state.buys >= (most := self.limits.signatures_a_day):
+            raise Refusal("signature_cap", f"All {most} signatures for buys of {state.day} are given.")
 
     def _today(self) -> date:
         return self._now().astimezone(UTC).date()

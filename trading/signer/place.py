@@ -1,5 +1,6 @@
 """Where the signer's files are: key and state in the home, the socket in a short folder of its own."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -47,6 +48,13 @@ def make_way(path: Path) -> None:
         path.unlink()
     elif path.exists() or path.is_symlink():
         raise SocketPlaceTaken(f"{path} exists and isn't a socket. Move it away, or name another place.")
+
+
+def leave(path: Path) -> None:
+    """Take the socket away, and its folder where that held nothing else."""
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
 
 
 def listen(listener: socket.socket, path: Path, *, backlog: int) -> None:

@@ -66,7 +66,12 @@ class Status(_Strict):
     spent: int
     spend_cap: int
     signatures: int
+    """For buys; sales have a count of their own."""
     signatures_a_day: int
+    sales: int
+    sales_a_day: int
+    slippage_most_bps: int
+    """How far below the market a sale may go."""
     priority_fee_most: int
     rent_most: int
     mints: list[str]

@@ -53,7 +53,7 @@ class Server:
                 with ThreadPoolExecutor(WORKERS, thread_name_prefix="signer") as pool:
                     self._accept(listener, pool, stopping)
             finally:
-                self.path.unlink(missing_ok=True)
+                place.leave(self.path)
 
     def _accept(self, listener: socket.socket, pool: ThreadPoolExecutor, stopping: threading.Event) -> None:
         while not stopping.is_set():

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import structlog
 from solders.signature import Signature
 
-from trading.signer import effects, networks, transactions
+from trading.signer import effects, networks, quotes, transactions
 from trading.signer.effects import Chain, ChainUnavailable
 from trading.signer.keys import SigningKey
 from trading.signer.limits import Book
-from trading.signer.protocol import SignedAnswer, SignRequest, Status
+from trading.signer.protocol import Intent, SignedAnswer, SignRequest, Status
+from trading.signer.quotes import Quotes, QuoteUnavailable
 from trading.signer.refusals import Refusal
-from trading.signer.transactions import Rules
+from trading.signer.transactions import Rules, Unsigned
 
 log = structlog.get_logger(__name__)
 
@@ -74,13 +75,20 @@ class RightChain:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A key with everything that stands before it."""
+    """A key with everything that stands before it.
+
+    Args:
+        market: what sales are held against.
+        slippage_most_bps: how far below it a sale may go.
+    """
 
     key: SigningKey
     rules: Rules
     book: Book
     right_chain: RightChain
+    market: Quotes
     rent_most: int = effects.RENT_MOST
+    slippage_most_bps: int = quotes.SLIPPAGE_MOST_BPS
 
     def status(self) -> Status:
         genesis, today, limits = self.right_chain.genesis, self.book.today(), self.book.limits
@@ -93,8 +101,11 @@ class Service:
             day=today.day.isoformat(),
             spent=today.spent,
             spend_cap=limits.spend_cap,
-            signatures=len(today.todays),
+            signatures=today.buys,
             signatures_a_day=limits.signatures_a_day,
+            sales=today.sales,
+            sales_a_day=limits.sales_a_day,
+            slippage_most_bps=self.slippage_most_bps,
             priority_fee_most=self.rules.priority_fee_most,
             rent_most=self.rent_most,
             mints=sorted(limits.mints),
@@ -115,18 +126,22 @@ class Service:
         try:
             self.right_chain.confirm()
             if not self.book.charged(digest):  # a charged message passed before, and may have landed since
-                effects.check(
-                    unsigned,
-                    wallet=self.key.address,
-                    intent=request.intent,
-                    chain=self.right_chain.chain,
-                    rent_most=self.rent_most,
-                )
+                self._check_effects(unsigned, request.intent)
         except ChainUnavailable as exc:
             raise Refusal("rpc_unavailable", f"The chain can't be asked: {exc}") from None
+        except QuoteUnavailable as exc:
+            raise Refusal("quote_unavailable", f"What a sale should bring can't be asked: {exc}") from None
         self.book.charge(digest, intent=request.intent)
         signature = self.key.sign(unsigned.message_bytes)
         return SignedAnswer(
             signature=str(Signature.from_bytes(signature)),
             transaction=base64.b64encode(unsigned.signed(wallet=self.key.address, signature=signature)).decode(),
         )
+
+    def _check_effects(self, unsigned: Unsigned, intent: Intent) -> None:
+        """What it does on the chain as it stands and, last since it costs a question, whether a sale is a fair one."""
+        effects.check(
+            unsigned, wallet=self.key.address, intent=intent, chain=self.right_chain.chain, rent_most=self.rent_most
+        )
+        if self.book.limits.sells(intent):
+            quotes.check_sale(intent, quotes=self.market, slippage_most_bps=self.slippage_most_bps)

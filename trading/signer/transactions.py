@@ -205,11 +205,11 @@ def priority_fee_is_bounded(unsigned: Unsigned, rules: Rules, intent: Intent) ->
 
 
 def route_keeps_its_price(unsigned: Unsigned, rules: Rules, intent: Intent) -> str | None:
-    """A pool's price can move after the simulation; the router's own arguments bound it on chain."""
+    """A pool's price can move after the simulation; the router's own arguments bound it on chain, for our accounts."""
     routes = [call for call in unsigned.calls if call.program == networks.JUPITER]
     if len(routes) > 1 or (not routes and not rules.transfers_may_swap):
         return f"A swap is one instruction of Jupiter's; this has {len(routes)}."
-    return instructions.route(routes[0], intent) if routes else None
+    return instructions.route(routes[0], intent, rules.wallet) if routes else None
 
 
 def _wrapped(rules: Rules) -> str:

@@ -103,6 +103,9 @@ Receipt = Executed | Refused | UnderWay | NeverLanded | Unknown
 class Venue(Protocol):
     """Every method may raise VenueUnavailable where no usable answer came, and a DomainError where it can't be done."""
 
+    address: str
+    """Of the wallet that trades here; empty on paper."""
+
     def quote(self, *, market: Market, side: str, amount_in: int, slippage_bps: int) -> Quote: ...
 
     def sign(self, quote: Quote) -> Signed: ...

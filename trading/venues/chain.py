@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from solders.transaction import VersionedTransaction
+
 from tradeco.common.errors import DomainError
 from tradeco.common.outside import VenueUnavailable
 from trading import money
@@ -80,8 +82,10 @@ class ChainVenue:
             unsigned = self.swaps.build(found, wallet=self.address, priority_fee_max_lamports=self.priority_fee_most)
         except VenueRefused as refused:
             raise SwapRefused(refused.why, refused.detail) from refused
-        # asked before signing: the true last height of any blockhash that is known by now is at most this
-        latest = self.nodes[0].block_height("processed") + BLOCKHASH_BLOCKS
+        until = unsigned.last_valid_block_height
+        latest = self._latest_end()
+        if until is not None and until > latest + BLOCKHASH_BLOCKS:
+            raise SwapRefused("bad_answer", "It would be valid for longer than any transaction is.")
         intent = Intent(
             mint_in=found.input_mint,
             amount_in=quote.amount_in,
@@ -94,8 +98,7 @@ class ChainVenue:
             raise VenueUnavailable(away.detail) from away
         except SignerRefused as refused:
             raise SwapRefused(f"signer_{refused.refusal}"[:60], refused.reason) from refused
-        until = unsigned.last_valid_block_height
-        return Signed(signed.signature, signed.transaction, latest if until is None else max(until, latest))
+        return Signed(signed.signature, signed.transaction, max(until or 0, latest, self._latest_end()))
 
     def send(self, signed: Signed, quote: Quote) -> Refused | None:
         """To every node. Only where all of them prove that they didn't take it, it is refused."""
@@ -104,6 +107,23 @@ class ChainVenue:
         if len(refusals) == len(told):
             return Refused(refusals[0].code, refusals[0].reason)
         return None
+
+    def _latest_end(self) -> int:
+        """No blockhash that is known by now is valid above this height. The highest answer counts: a lagging one would
+        end a transaction that can still land.
+
+        Raises:
+            VenueUnavailable: no node answers.
+        """
+        heights, away = [], VenueUnavailable("There is no node.")
+        for node in self.nodes:
+            try:
+                heights.append(node.block_height("processed"))
+            except VenueUnavailable as silent:
+                away = silent
+        if not heights:
+            raise away
+        return max(heights) + BLOCKHASH_BLOCKS
 
     def look_up(self, signed: Signed, quote: Quote) -> Receipt:
         seen = [self._ask(node, signed) for node in self.nodes]
@@ -135,12 +155,13 @@ class ChainVenue:
         try:
             _, (status,) = node.signature_statuses_at([signed.reference], search_history=True)
             if status is None:
-                evidence["finalized_height"] = height = node.block_height("finalized")
+                slot, height = node.slot_and_height("finalized")
+                evidence["finalized_height"] = height
                 if signed.valid_until is not None and height > signed.valid_until:
-                    # asked again after the slot: this status can't miss what landed at or below it
-                    slot = node.slot("finalized")
+                    # both asked after the slot, and of a moment no earlier: they can't miss what landed up to there
+                    dead_at, alive = node.is_blockhash_valid_at(_blockhash(signed), "finalized")
                     at, (status,) = node.signature_statuses_at([signed.reference], search_history=True)
-                    proven = status is None and at >= slot
+                    proven = status is None and not alive and min(at, dead_at) >= slot
         except (VenueUnavailable, VenueRefused) as away:
             return _View(node, silent=True, evidence={"node": node.name, "says": away.detail})
         told = None if status is None else {"slot": status.slot, "is": status.confirmation, "err": status.err}
@@ -170,6 +191,10 @@ class ChainVenue:
         )
 
 
+def _blockhash(signed: Signed) -> str:
+    return str(VersionedTransaction.from_bytes(signed.payload).message.recent_blockhash)
+
+
 @dataclass(frozen=True, slots=True)
 class _View:
     """What one node says of a signature."""
@@ -186,7 +211,8 @@ def _executed(
 ) -> Executed | None:
     """The exchange as the chain's balances tell it; None where they tell of something else.
 
-    An exchange gives an exact amount in. Lamports beyond it and the fee are deposits for accounts that it opened.
+    An exchange gives an exact amount in. Lamports beyond it and the fee are deposits for accounts that it opened; below
+    zero where it closed one that somebody else had paid for.
     `exact` off: whatever was given counts, as a person may say who looked at it.
     """
     market = Market.objects.select_related("base", "quote").get(name=quote.market)
@@ -201,7 +227,7 @@ def _executed(
     else:
         amount_in, amount_out = -found.token_delta(address, given.mint), found.token_delta(address, got.mint)
         rent = -lamports
-    if (exact and amount_in != quote.amount_in) or amount_in <= 0 or amount_out <= 0 or rent < 0:
+    if (exact and amount_in != quote.amount_in) or amount_in <= 0 or amount_out <= 0:
         return None
     return Executed(
         amount_in=amount_in,
@@ -245,7 +271,8 @@ def _fee_in_quote(found: SwapQuote, market: Market, side: str) -> int:
                 base_decimals=market.base.decimals,
                 quote_decimals=market.quote.decimals,
             )
-    return fee
+    moved = found.in_amount if side == Side.BUY else found.out_amount
+    return fee if fee <= moved else 0  # nobody checks this figure but us
 
 
 def _code_of(err: object) -> str:

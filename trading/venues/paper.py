@@ -25,6 +25,8 @@ class NoPrice(DomainError):
 
 
 class PaperVenue:
+    address = ""
+
     def quote(self, *, market: Market, side: str, amount_in: int, slippage_bps: int) -> Quote:
         """What the exchange would give at the newest price.
 

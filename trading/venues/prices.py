@@ -105,12 +105,13 @@ class NumberedBar:
 
 @dataclass(frozen=True, slots=True)
 class CandlePage:
-    """Candles in their order. `ended`: none will ever come after the last one that there is."""
+    """Candles in their order. `last`: the newest number that there is; `ended`: no other will ever come after it."""
 
     source: str
     bar_seconds: int
     markets: tuple[ListedMarket, ...]
     candles: tuple[NumberedBar, ...]
+    last: int
     ended: bool
 
 
@@ -186,6 +187,7 @@ class _Page(Shape):
     bar_seconds: Annotated[int, Field(ge=1, alias="bar_seconds")]
     markets: Annotated[list[_Market], Field(min_length=1)]
     candles: list[_Candle]
+    last: Annotated[int, Field(ge=0)]
     ended: bool
 
     @model_validator(mode="after")
@@ -234,5 +236,6 @@ class Candles:
             bar_seconds=found.bar_seconds,
             markets=tuple(market.plain() for market in found.markets),
             candles=tuple(candle.plain() for candle in found.candles),
+            last=found.last,
             ended=found.ended,
         )

@@ -122,6 +122,11 @@ class SolanaRpc:
         """The number of blocks, which a transaction's last valid height is compared with; not the slot."""
         return self._whole("getBlockHeight", {"commitment": commitment})
 
+    def slot_and_height(self, commitment: Commitment = "confirmed") -> tuple[int, int]:
+        """Both of one answer: behind a gateway two answers may be two nodes'."""
+        found = shaped(answers.EPOCH, self._call("getEpochInfo", {"commitment": commitment}), what="getEpochInfo")
+        return found.absolute_slot, found.block_height
+
     def block_time(self, slot: int) -> int:
         """When a slot's block was made, in seconds of the epoch by its validators' clocks."""
         return self._whole("getBlockTime", slot)
@@ -132,9 +137,10 @@ class SolanaRpc:
         latest = shaped(answers.LATEST, found, what="getLatestBlockhash")
         return latest.blockhash, latest.last_valid_block_height
 
-    def is_blockhash_valid(self, blockhash: str, commitment: Commitment = "confirmed") -> bool:
-        _, found = self._in_context("isBlockhashValid", blockhash, {"commitment": commitment})
-        return shaped(answers.TRUTH, found, what="isBlockhashValid")
+    def is_blockhash_valid_at(self, blockhash: str, commitment: Commitment = "confirmed") -> tuple[int, bool]:
+        """The slot of the answer, and whether a transaction with that blockhash may land then."""
+        slot, found = self._in_context("isBlockhashValid", blockhash, {"commitment": commitment})
+        return slot, shaped(answers.TRUTH, found, what="isBlockhashValid")
 
     def priority_fees(self, addresses: Sequence[str]) -> list[int]:
         """What recent blocks asked for these writable accounts, in micro-lamports a compute unit, oldest first."""

@@ -75,7 +75,10 @@ class SignatureInfo:
 
 @dataclass(frozen=True, slots=True)
 class ChainTransaction:
-    """A transaction that landed, with what each account held before and after. Balances follow `account_keys`."""
+    """A transaction that landed, with what each account held before and after. Balances follow `account_keys`.
+
+    `signers` are those that had to sign it, its fee payer first.
+    """
 
     signature: str
     slot: int
@@ -83,6 +86,7 @@ class ChainTransaction:
     fee: int
     err: object | None
     account_keys: list[str]
+    signers: list[str]
     pre_lamports: list[int]
     post_lamports: list[int]
     pre_tokens: list[TokenBalance]
@@ -183,7 +187,12 @@ class _Meta(Shape):
     loaded_addresses: _Loaded | None = None
 
 
+class _Header(Shape):
+    num_required_signatures: U64
+
+
 class _Message(Shape):
+    header: _Header
     account_keys: list[Address]
 
 
@@ -225,6 +234,14 @@ class _InContext(Shape):
     value: Any
 
 
+class Epoch(Shape):
+    """Slot and block height of one answer, so of one moment of one node."""
+
+    absolute_slot: U64
+    block_height: U64
+
+
+EPOCH = TypeAdapter(Epoch)
 WHOLE = TypeAdapter(Annotated[int, Field(strict=True, ge=0, le=2**64 - 1)])
 TEXT = TypeAdapter(Annotated[str, Field(strict=True, max_length=200)])
 TRUTH = TypeAdapter(Annotated[bool, Field(strict=True)])
@@ -299,6 +316,7 @@ def transaction(tree: Any, *, signature: str) -> ChainTransaction | None:
         fee=meta.fee,
         err=meta.err,
         account_keys=keys,
+        signers=keys[: found.transaction.message.header.num_required_signatures],
         pre_lamports=meta.pre_balances,
         post_lamports=meta.post_balances,
         pre_tokens=[_balance(each, keys) for each in meta.pre_token_balances],

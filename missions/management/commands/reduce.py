@@ -5,5 +5,5 @@ from missions.vocabulary import CompanyStatus
 
 
 class Command(SwitchCommand):
-    help = "Lets exits through only."
+    help = "Lets exits through only. Exit codes: as of resume, since it ends a halt too."
     to = CompanyStatus.REDUCING

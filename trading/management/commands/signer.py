@@ -13,10 +13,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from tradeco.common.errors import DomainError
 from trading import listing
-from trading.signer import effects, hardening, keyfile, limits, networks, passphrase, place, transactions
+from trading.signer import effects, hardening, keyfile, limits, networks, passphrase, place, quotes, transactions
 from trading.signer.chain import RpcChain
 from trading.signer.limits import Book, Limits
 from trading.signer.networks import GENESIS, Network
+from trading.signer.quotes import JupiterQuotes
 from trading.signer.server import Server
 from trading.signer.service import RightChain, Service
 from trading.signer.transactions import Rules
@@ -27,7 +28,8 @@ log = structlog.get_logger(__name__)
 class Command(BaseCommand):
     help = (
         "Runs the signer until SIGTERM: it alone holds the wallet's key, and signs within the limits given here. "
-        "The node's address is the first of TRADECO_RPC_URLS; the passphrase comes as for `wallet`."
+        "It asks the first node of TRADECO_RPC_URLS that answers; the market that sales are held against is asked at "
+        "TRADECO_JUPITER_URL; the passphrase comes as for `wallet`."
     )
     requires_system_checks: list[str] = []
 
@@ -39,7 +41,16 @@ class Command(BaseCommand):
             default=_usdc(settings.SIGNER_SPEND_CAP),
             help="USDC a UTC day that buys may spend",
         )
-        parser.add_argument("--signatures", type=int, default=settings.SIGNER_SIGNATURES, help="signatures a UTC day")
+        parser.add_argument(
+            "--signatures", type=int, default=settings.SIGNER_SIGNATURES, help="signatures a UTC day for buys"
+        )
+        parser.add_argument("--sales", type=int, default=settings.SIGNER_SALES, help="signatures a UTC day for sales")
+        parser.add_argument(
+            "--slippage",
+            type=_bps,
+            default=_bps(settings.SIGNER_SLIPPAGE_MOST),
+            help="basis points that a sale may go below the market",
+        )
         parser.add_argument("--mint", action="append", default=[], help="a mint to allow beside the known ones")
         parser.add_argument("--priority-fee", type=int, default=transactions.PRIORITY_FEE_MOST, help="lamports at most")
         parser.add_argument("--rent", type=int, default=effects.RENT_MOST, help="lamports at most in new accounts")
@@ -73,8 +84,10 @@ class Command(BaseCommand):
                     priority_fee_most=options["priority_fee"],
                 ),
                 book=Book(state, wallet=key.address, limits=_limits(options)),
-                right_chain=RightChain(RpcChain(settings.RPC_URLS[0]), genesis=genesis),
+                right_chain=RightChain(RpcChain(*settings.RPC_URLS), genesis=genesis),
                 rent_most=options["rent"],
+                market=JupiterQuotes(settings.JUPITER_URL, api=settings.JUPITER_API, api_key=settings.JUPITER_KEY),
+                slippage_most_bps=options["slippage"],
             )
             log.info("The signer is up", action="signer_up", address=key.address, network=chosen, socket=str(path))
             Server(service, path=path).run(stopping)
@@ -84,6 +97,7 @@ def _limits(options: dict[str, Any]) -> Limits:
     return Limits(
         spend_cap=options["spend_cap"],
         signatures_a_day=options["signatures"],
+        sales_a_day=options["sales"],
         mints=frozenset({*networks.MINTS, *_market_mints(), *options["mint"]}),
     )
 
@@ -92,6 +106,13 @@ def _market_mints() -> set[str]:
     """What this deployment trades: the markets that are set, or the one of its price file."""
     names = [settings.MARKET_NAME, *settings.MARKETS]
     return {listing.mint_of(name.upper().split("/")[0]) for name in names}
+
+
+def _bps(text: str) -> int:
+    """Basis points below the whole; argparse shows a ValueError as a wrong argument."""
+    if not 0 <= (bps := int(text)) < quotes.BPS:
+        raise ValueError(f"{text} basis points are no part of a price")
+    return bps
 
 
 def _usdc(text: str) -> int:
