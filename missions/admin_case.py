@@ -57,7 +57,9 @@ def who_decides(proposal: Proposal) -> tuple[str, Rows]:
 
 
 def headroom(proposal: Proposal) -> tuple[str, Rows]:
-    """What is left today of the caps that an approval would spend."""
+    """What is left today of the caps that an approval would spend; nothing once it is decided."""
+    if proposal.status != ProposalStatus.PENDING:
+        return "Caps, today (UTC)", []
     _, policy = policies.current()
     if proposal.protective:
         return "Caps", [("Protective exit", "No entry cap stops it, and it spends none.", None)]
@@ -74,7 +76,9 @@ def headroom(proposal: Proposal) -> tuple[str, Rows]:
 
 
 def effect(proposal: Proposal) -> tuple[str, Rows]:
-    """Value, and exposure before and after, at the prices of this moment."""
+    """Value, and exposure before and after, at the prices of this moment; nothing once it is decided."""
+    if proposal.status != ProposalStatus.PENDING:
+        return "Effect on the portfolio", []
     draft = proposals.draft_of(proposal)
     if TRADING_KINDS.isdisjoint(draft.kinds):
         return "Effect on the portfolio", [("Money", "Moves none.", None)]
@@ -87,7 +91,7 @@ def effect(proposal: Proposal) -> tuple[str, Rows]:
         ("Equity now", show.usd(equity), None),
         ("Exposure now", _of_equity(before, equity), None),
         ("Exposure after", _of_equity(after, equity), None),
-        ("Policy's most", show.percent(policy.exposure_max), None),
+        ("Most exposure allowed", show.percent(policy.exposure_max), None),
     ]
     if "free_cash_usd" in facts:
         rows.insert(2, ("Free cash now", show.usd(Decimal(facts["free_cash_usd"])), None))

@@ -52,6 +52,16 @@ def test_scout_enters_on_the_strongest_buy_with_stops_and_a_forecast() -> None:
     assert cast.submit(drafts.read(draft)).status == "approved"
 
 
+def test_scout_doesn_t_ask_again_for_what_waits_for_people() -> None:
+    found = heard("signal.strong", **strong("WIF/USDC", "buy", "0.85"))
+    found += heard("signal.strong", **strong("SOL/USDC", "buy", "0.95"))
+    cast.set_policy(human_from_usd="10")
+    assert cast.submit(cast.buy("SOL/USDC")).status == "pending"
+    assert idea("scout", found)["steps"][0]["params"]["market"] == "WIF/USDC"
+    assert cast.submit(cast.buy("WIF/USDC")).status == "pending"
+    assert idea("scout", found) is None
+
+
 def test_scout_takes_a_profit_that_a_strong_sell_endangers() -> None:
     position = cast.bought()
     found = heard("signal.strong", **strong("SOL/USDC", "sell"))

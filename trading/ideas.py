@@ -8,7 +8,9 @@ from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
+from missions.models import Proposal
 from missions.policy_keys import Policy
+from missions.vocabulary import ProposalStatus, StepKind
 from tradeco.common.models import Event
 from tradeco.common.vocabulary import EventKind
 from trading import money, portfolio, positions
@@ -30,19 +32,27 @@ def respond(agent: str, found: Sequence[Event], *, policy: Policy, now: datetime
 
 
 def _trade_signal(agent: str, found: Sequence[Event], policy: Policy, now: datetime) -> Idea | None:
-    """Enter on the strongest buy whose market isn't held; else take the profit that a strong sell endangers."""
+    """Enter on the strongest buy whose market is neither held nor asked for already; else take the profit that a strong
+    sell endangers.
+    """
     held = {position.market_id: position for position in _open()}
     newest = {(event.data["market"], event.data["direction"]): event.data for event in found}
     sure = [data for data in newest.values() if Decimal(data["confidence"]) >= policy.confidence_min]
     ranked = sorted(sure, key=lambda data: Decimal(data["strength"]), reverse=True)
     for signal in ranked:
-        if signal["direction"] == "buy" and signal["market"] not in held:
+        if signal["direction"] == "buy" and signal["market"] not in held and not _is_asked_for(signal["market"]):
             return _entry(agent, signal, policy, now=now)
     for signal in ranked:
         position = held.get(signal["market"])
         if signal["direction"] == "sell" and position is not None and positions.gain(position) > 0:
             return _exit(agent, position, signal["why"], Decimal(signal["confidence"]))
     return None
+
+
+def _is_asked_for(market: str) -> bool:
+    """Whether an entry waits for people there: asking again only adds to what they must turn down."""
+    entry = [{"kind": StepKind.EXECUTE_TRADE.value, "params": {"side": "buy", "market": market}}]
+    return Proposal.objects.filter(status=ProposalStatus.PENDING, steps__contains=entry).exists()
 
 
 def _entry(agent: str, signal: Mapping[str, Any], policy: Policy, *, now: datetime) -> Idea | None:

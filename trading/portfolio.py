@@ -148,6 +148,7 @@ def _store(found: Portfolio, *, peak_usd: Decimal, now: datetime) -> None:
         positions=marks,
         equity=cash + marks,
         peak=_raw(peak_usd),
+        day_start=_raw(found.day_start_usd),
         realized=_raw(found.realized_pnl_usd),
         unrealized=_raw(found.unrealized_pnl_usd),
     )

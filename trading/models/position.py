@@ -73,6 +73,7 @@ class EquitySnapshot(models.Model):
     positions = RawAmountField(help_text="Open positions at their marks")
     equity = RawAmountField()
     peak = RawAmountField(help_text="Highest equity so far")
+    day_start = RawAmountField(null=True, help_text="What its UTC day began with; nothing: itself")
     realized = RawAmountField()
     unrealized = RawAmountField()
 
