@@ -6,11 +6,13 @@ later one begins where the earlier ones, reconciled and settled by a person, hav
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db.models import Max, QuerySet
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -125,12 +127,30 @@ def _move(chain: ChainCompany, way: str, symbol: str | None) -> str:
     return paid_in(chain, USDC=5_000) if symbol else paid_in(chain, lamports=5_000)
 
 
-def judge(chain: ChainCompany, strangers: list[str]) -> None:
+@dataclass(frozen=True)
+class Mark:
+    """Where a history begins: what ended before it was judged already, and changes no more."""
+
+    attempt: int = 0
+    landed: int = 0
+
+    @classmethod
+    def now(cls, chain: ChainCompany) -> "Mark":
+        return cls(Attempt.objects.aggregate(n=Max("pk"))["n"] or 0, chain.sandbox.ledger()[-1]["number"])
+
+    def attempts(self) -> QuerySet[Attempt]:
+        return Attempt.objects.filter(pk__gt=self.attempt)
+
+
+BEGINNING = Mark()
+
+
+def judge(chain: ChainCompany, strangers: list[str], since: Mark = BEGINNING) -> None:
     """After one pass: every attempt ended as the chain's ledger has it, every stranger is found, nothing else is."""
-    really = {row["signature"]: row["err"] for row in chain.sandbox.ledger()}
-    for attempt in Attempt.objects.filter(status__in=OPEN).select_related("order__step"):
+    really = {row["signature"]: row["err"] for row in chain.sandbox.ledger(after=since.landed)}
+    for attempt in since.attempts().filter(status__in=OPEN).select_related("order__step"):
         assert attempt.order.step.status in {"queued", "executing"}, attempt.status
-    for attempt in Attempt.objects.exclude(status__in=OPEN).filter(reference__isnull=False):
+    for attempt in since.attempts().exclude(status__in=OPEN).filter(reference__isnull=False):
         if attempt.reference not in really:
             assert attempt.status == "expired", attempt.status
         else:
@@ -162,12 +182,13 @@ def settle_everything(chain: ChainCompany) -> None:
 
 
 def one_history(chain: ChainCompany, history: Any) -> None:
+    since = Mark.now(chain)
     strangers = live_through(chain, history)
     chain.reconcile()
-    judge(chain, strangers)
-    before = (Event.objects.count(), Finding.objects.count(), _states())
+    judge(chain, strangers, since)
+    before = (Event.objects.count(), Finding.objects.count(), _states(since))
     again = chain.reconcile()
-    assert (Event.objects.count(), Finding.objects.count(), _states()) == before, json.dumps(again)
+    assert (Event.objects.count(), Finding.objects.count(), _states(since)) == before, json.dumps(again)
     assert {name: again[name] for name in ("settled", "final", "vanished", "strangers")} == {
         "settled": 0,
         "final": 0,
@@ -177,8 +198,8 @@ def one_history(chain: ChainCompany, history: Any) -> None:
     settle_everything(chain)
 
 
-def _states() -> list[Any]:
-    return list(Attempt.objects.order_by("pk").values_list("pk", "status"))
+def _states(since: Mark) -> list[Any]:
+    return list(since.attempts().order_by("pk").values_list("pk", "status"))
 
 
 def _live_through_many(chain: ChainCompany, examples: int) -> None:
