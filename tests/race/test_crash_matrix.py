@@ -74,7 +74,7 @@ class Stand:
 
     def __init__(self, chain: ChainCompany, folder: Path, born: list[stage.Born]) -> None:
         self.chain, self.folder, self.born = chain, folder, born
-        cast.set_policy(position_usd_max="5000", position_max="1", exposure_max="1")
+        cast.set_policy(position_usd_max="5000", position_max="1", exposure_max="1", price_stale_after_seconds=3600)
 
     def bring_to(self, visit: str) -> None:
         """A new trade, and everything up to the visit in which somebody will be lost."""
