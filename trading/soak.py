@@ -228,9 +228,9 @@ def _halted() -> bool:
 def _wait_for_steps(place: Place, say: Callable[[str], None], until: float, *, begun_before: datetime | None) -> None:
     """Until all steps have ended that were begun before that moment (None: all), and nothing may still land."""
     while time.monotonic() < until:
-        fire.no_more_faults(place.url)  # the sandbox may have been away
+        sound = fire.no_more_faults(place.url)  # the sandbox, which judges, may be away
         left = fire.patiently(lambda: _left(begun_before))
-        if left == (0, False):
+        if sound and left == (0, False):
             return
         say(f"{left[0]} steps are under way" if left else "The database is away")
         time.sleep(2)

@@ -302,8 +302,8 @@ def settle(house: House) -> None:
         house.tend()  # protective exits would go on for ever
     while time.monotonic() < until:
         house.tend()
-        fires.no_more_faults(house.url)
-        if fires.patiently(lambda: not verdict.unsettled() and not verdict.under_way().exists()):
+        sound = fires.no_more_faults(house.url)  # the sandbox, which judges, may have been killed last
+        if sound and fires.patiently(lambda: not verdict.unsettled() and not verdict.under_way().exists()):
             return
         time.sleep(0.2)
 
