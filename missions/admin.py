@@ -153,9 +153,7 @@ class StepAdmin(ReadOnlyAdmin):
         first = Case(When(status=StepStatus.NEEDS_RECONCILIATION, then=Value(0)), default=Value(1))
         return (first.asc(), "-id")
 
-    @admin.display(description="step", ordering="id")
-    def number(self, step: Step) -> str:
-        return f"#{step.pk}"
+    number = show.number_of("step")
 
     @admin.display(description="tries", ordering="attempts")
     def tries(self, step: Step) -> str:

@@ -235,15 +235,6 @@ def test_an_account_that_a_stranger_opened_for_us_is_closed_with_a_sale(chain: C
 # --- whether it can still land -----------------------------------------------------------------------
 
 
-def late_in_its_life(chain: ChainCompany) -> None:
-    """It lands ten blocks before its end, and nobody has seen it when the first look comes."""
-    chain.sandbox.faults.add("delay_transaction", route=SEND, blocks=140)
-    chain.sandbox.faults.add("stale", route="getSignatureStatuses", blocks=200)
-    buy()
-    chain.visit()
-    chain.sandbox.faults.clear()
-
-
 def landings(chain: ChainCompany) -> int:
     """How often it landed in the end, however late."""
     for _ in range(30):
@@ -252,16 +243,6 @@ def landings(chain: ChainCompany) -> int:
             chain.slots(10)
     chain.slots(PAST_EXPIRY)
     return len(chain.landed())
-
-
-def test_a_gateway_whose_statuses_lag_behind_its_heights_proves_nothing(chain: ChainCompany) -> None:
-    late_in_its_life(chain)
-    chain.sandbox.faults.add("stale", route="getSignatureStatuses", blocks=60)
-    chain.slots(PAST_EXPIRY)
-    chain.visit()
-    assert statuses() == ["broadcast"]
-    chain.sandbox.faults.clear()
-    assert landings(chain) == 1
 
 
 def test_a_height_of_a_node_that_lags_does_not_end_a_transaction_early(

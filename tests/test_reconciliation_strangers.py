@@ -150,7 +150,7 @@ def test_control_by_who_pays_alone_it_would_only_name_us(chain: ChainCompany, mo
 def test_what_a_delegate_takes_without_naming_the_wallet_halts_the_company(chain: ChainCompany) -> None:
     plain_transfer(chain, "USDC", 1)
     signature = taken_by_delegation(chain, thief(chain), 1_000_000_000)
-    assert reconciliation.foresee(limit=10).strangers != []
+    assert reconciliation.foresee(now=db.now(), limit=10).strangers != []
     assert chain.reconcile()["strangers"] == 1
     assert (kinds(), status()) == (["balance_drift", "unknown_signature"], "halted")
     found = Finding.objects.get(kind="unknown_signature")

@@ -116,13 +116,6 @@ READS: list[tuple[str, Callable[[SolanaRpc], Any], Any, Any, list[Any]]] = [
         [BLOCKHASH, {"commitment": "processed"}],
     ),
     ("getBalance", lambda n: n.balance(ALICE), at(3, 12), 12, [ALICE, {"commitment": "confirmed"}]),
-    (
-        "getRecentPrioritizationFees",
-        lambda n: n.priority_fees([ALICE]),
-        [{"slot": 9, "prioritizationFee": 5}, {"slot": 8, "prioritizationFee": 0}],
-        [0, 5],
-        [[ALICE]],
-    ),
 ]
 
 

@@ -83,9 +83,7 @@ class LedgerTransactionAdmin(ReadOnlyAdmin):
     def reference_short(self, booked: LedgerTransaction) -> SafeString | str:
         return show.shortened(booked.reference)
 
-    @admin.display(description="number", ordering="id")
-    def number(self, booked: LedgerTransaction) -> str:
-        return f"#{booked.pk}"
+    number = show.number_of("number")
 
 
 @admin.register(LedgerEntry)
@@ -175,9 +173,7 @@ class OrderAdmin(admin_findings.AsksNodes, ReadOnlyAdmin):
     step_key = show.key_of("step", Step)
     position_key = show.key_of("position", Position)
 
-    @admin.display(description="order", ordering="id")
-    def number(self, order: Order) -> str:
-        return f"#{order.pk}"
+    number = show.number_of("order")
 
     @admin.display(description="gives")
     def gives(self, order: Order) -> str:
@@ -253,9 +249,7 @@ class LotAdmin(ReadOnlyAdmin):
     list_select_related = ("asset", "fill")
     ordering = ("-id",)
 
-    @admin.display(description="lot", ordering="id")
-    def number(self, lot: Lot) -> str:
-        return f"#{lot.pk}"
+    number = show.number_of("lot")
 
     @admin.display(description="bought", ordering="quantity")
     def quantity_shown(self, lot: Lot) -> str:
@@ -272,13 +266,17 @@ class LotAdmin(ReadOnlyAdmin):
 
 @admin.register(LotSale)
 class LotSaleAdmin(ReadOnlyAdmin):
-    list_display = ("number", "lot_number", "quantity", "cost_shown", "proceeds_shown")
+    list_display = ("number", "lot_number", "quantity_shown", "cost_shown", "proceeds_shown")
+    list_select_related = ("fill__order__market__base",)
     search_fields = ("fill__attempt__reference__exact",)
     ordering = ("-id",)
 
-    @admin.display(description="sale", ordering="id")
-    def number(self, sale: LotSale) -> str:
-        return f"#{sale.pk}"
+    number = show.number_of("sale")
+
+    @admin.display(description="quantity", ordering="quantity")
+    def quantity_shown(self, sale: LotSale) -> str:
+        base = sale.fill.order.market.base
+        return f"{money.units(sale.quantity, base.decimals).normalize():f} {base.symbol}"
 
     @admin.display(description="lot", ordering="lot")
     def lot_number(self, sale: LotSale) -> str:
@@ -303,9 +301,7 @@ class LotWithdrawalAdmin(ReadOnlyAdmin):
 
     finding_key = show.key_of("finding")
 
-    @admin.display(description="withdrawal", ordering="id")
-    def number(self, withdrawal: LotWithdrawal) -> str:
-        return f"#{withdrawal.pk}"
+    number = show.number_of("withdrawal")
 
     @admin.display(description="quantity", ordering="quantity")
     def quantity_shown(self, withdrawal: LotWithdrawal) -> str:
@@ -369,9 +365,7 @@ class PositionAdmin(ReadOnlyAdmin):
     status_shown = show.state_of()
     agent_key = show.key_of("agent")
 
-    @admin.display(description="position", ordering="id")
-    def number(self, position: Position) -> str:
-        return f"#{position.pk}"
+    number = show.number_of("position")
 
     @admin.display(description="quantity")
     def quantity_shown(self, position: Position) -> str:

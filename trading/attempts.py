@@ -29,7 +29,6 @@ from tradeco.common.vocabulary import EventKind
 from tradeco.common.wiring import load
 from trading import booking, money, stopping
 from trading.models import Attempt, Order
-from trading.models.order import OPEN_ATTEMPT
 from trading.venues.base import Executed, NeverLanded, Quote, Receipt, Refused, Signed, UnderWay, Unknown, Venue
 from trading.vocabulary import AttemptStatus, OrderStatus, Side
 
@@ -88,25 +87,25 @@ def begin(order: Order, claim: Claim, *, now: datetime) -> Ending:
 
 def pursue(order: Order, attempt: Attempt, claim: Claim, *, now: datetime) -> Ending:
     """What became of it? Nothing known: the same bytes again while they can land."""
-    receipt = look_up(attempt)
+    receipt = look_up(attempt, now=now)
     if isinstance(receipt, UnderWay) and not stopping.set_back(order):
         return _send(order, attempt, claim, first=False, now=now)
     return conclude(order, attempt, receipt, now=now)
 
 
-def look_up(attempt: Attempt) -> Receipt:
+def look_up(attempt: Attempt, *, now: datetime) -> Receipt:
     """Ask the venue, which may stay silent. Reads only."""
     try:
         receipt = venue().look_up(_signed(attempt), Quote(**attempt.quote))
     except VenueUnavailable as away:
         receipt = Unknown(away.detail)
     crashpoints.reach("attempts.looked_up")
-    return _at_its_age(attempt, receipt)
+    return _at_its_age(attempt, receipt, now=now)
 
 
-def _at_its_age(attempt: Attempt, receipt: Receipt) -> Receipt:
+def _at_its_age(attempt: Attempt, receipt: Receipt, *, now: datetime) -> Receipt:
     """Nodes forget: an old attempt that none knows may have landed. And one that can't end must not wait for ever."""
-    age = db.now() - attempt.created_at
+    age = now - attempt.created_at
     if isinstance(receipt, NeverLanded) and age > ABSENCE_PROVES_FOR:
         return Unknown("No node knows it, but it is so old that they may have forgotten it.", receipt.evidence)
     if isinstance(receipt, UnderWay) and age > UNDER_WAY_MOST:
@@ -231,7 +230,7 @@ def _send(order: Order, attempt: Attempt, claim: Claim, *, first: bool, now: dat
     crashpoints.reach("execution.sent")
     if refused is not None and first:
         return _refused(order, attempt, refused, now=now)
-    receipt = look_up(attempt)
+    receipt = look_up(attempt, now=now)
     if isinstance(receipt, UnderWay):
         receipt = UnderWay(reason)
     return conclude(order, attempt, receipt, now=now)
@@ -336,8 +335,3 @@ def _afresh(order: Order, attempt: Attempt) -> tuple[Order, Attempt]:
     order.refresh_from_db(fields=["status"])
     attempt.refresh_from_db(fields=["status"])
     return order, attempt
-
-
-def open_of(order: Order) -> Attempt | None:
-    """The order's open attempt, of which there is at most one."""
-    return order.attempts.filter(status__in=OPEN_ATTEMPT).first()

@@ -13,7 +13,7 @@ from tradeco.common import db
 from tradeco.common.errors import DomainError
 from trading import booking, ledger, settling
 from trading.models import Attempt, Finding, Order, Position
-from trading.models.order import LIVE_ORDER
+from trading.models.order import LIVE_ORDER, WITH_ORDER
 from trading.venues.base import Executed
 from trading.vocabulary import AttemptStatus, OrderStatus, Side
 
@@ -61,9 +61,7 @@ def book(finding: Finding, trade: Executed | None, *, now: datetime) -> bool:
 
 
 def _attempts(finding: Finding) -> QuerySet[Attempt]:
-    return Attempt.objects.filter(reference=finding.key, status__in=GIVEN_UP).select_related(
-        "order__wallet", "order__asset_in", "order__market__base", "order__market__quote"
-    )
+    return Attempt.objects.filter(reference=finding.key, status__in=GIVEN_UP).select_related(*WITH_ORDER)
 
 
 def _holds(order: Order, amount: int) -> bool:

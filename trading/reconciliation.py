@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
 from missions import outcomes
 from missions.models import Step
@@ -19,6 +20,7 @@ from tradeco.common import db, doorbell
 from tradeco.common.outside import VenueUnavailable
 from trading import attempts, finality, findings, money, reversal, settling, stocktaking
 from trading.models import Asset, Attempt, Finding, Wallet
+from trading.models.order import WITH_ORDER
 from trading.portfolio import WALLET
 from trading.venues.base import Executed, NeverLanded, Refused
 from trading.venues.http import VenueRefused
@@ -47,13 +49,7 @@ def run(*, now: datetime, limit: int) -> dict[str, Any]:
 
 def _unsettled(limit: int) -> list[Attempt]:
     waiting = (AttemptStatus.SIGNED, AttemptStatus.BROADCAST, AttemptStatus.IN_DOUBT, AttemptStatus.CONFIRMED)
-    rows = Attempt.objects.filter(status__in=waiting).select_related(
-        "order__wallet",
-        "order__asset_in",
-        "order__market__base",
-        "order__market__quote",
-        "order__step__mission__proposal",
-    )
+    rows = Attempt.objects.filter(status__in=waiting).select_related(*WITH_ORDER)
     # the newest first: of two fills that vanished, the one that sold has to give back before the one that bought
     return list(rows.order_by("-pk")[:limit])
 
@@ -61,8 +57,10 @@ def _unsettled(limit: int) -> list[Attempt]:
 def _one(attempt: Attempt, *, now: datetime) -> str:
     try:
         return _look_at(attempt, now=now)
-    except Exception:
-        # whatever it is, it concerns this attempt alone, and its transaction is undone
+    except Exception as exc:
+        if isinstance(exc, (OperationalError, InterfaceError)) and not db.is_contention(exc):
+            raise  # the database is away, which concerns the whole pass
+        # else it concerns this attempt alone, and its transaction is undone
         log.exception("An attempt can't be settled.", action="settling_failed", reference=attempt.reference)
         return "failed"
 
@@ -78,7 +76,7 @@ def _look_at(attempt: Attempt, *, now: datetime) -> str:
 
 def _end_doubt(attempt: Attempt, *, now: datetime) -> str:
     """Settle a step in doubt by what the venue says now, where that is proof."""
-    ending = settling.proof(attempt.order, attempt, attempts.look_up(attempt), now=now)
+    ending = settling.proof(attempt.order, attempt, attempts.look_up(attempt, now=now), now=now)
     if ending is None:
         return "waits"
     settled = db.patiently(
@@ -94,7 +92,7 @@ def _end_doubt(attempt: Attempt, *, now: datetime) -> str:
 
 def _finality(attempt: Attempt, *, now: datetime) -> str:
     """A confirmed fill becomes final, or turns out to be none: then it is reversed and a person is told."""
-    receipt = attempts.look_up(attempt)
+    receipt = attempts.look_up(attempt, now=now)
     if isinstance(receipt, Executed) and receipt.final:
         return "final" if finality.make_final(attempt, receipt, now=now) else "waits"
     if isinstance(receipt, (NeverLanded, Refused)):
@@ -170,9 +168,9 @@ class Foreseen:
         return not (self.in_doubt or self.findings or self.strangers or differs or self.away)
 
 
-def foresee(*, limit: int) -> Foreseen:
+def foresee(*, now: datetime, limit: int) -> Foreseen:
     """What a pass would find now. Changes nothing."""
-    waiting = [_foreseen(attempt) for attempt in _unsettled(limit)]
+    waiting = [_foreseen(attempt, now=now) for attempt in _unsettled(limit)]
     doubtful = [step.pk for step in Step.objects.in_doubt().order_by("pk")]
     found = [f"#{row.pk} {row.what}" for row in Finding.objects.filter(settled_at=None).order_by("pk")]
     if settings.NETWORK == "paper":
@@ -189,7 +187,7 @@ def foresee(*, limit: int) -> Foreseen:
     return Foreseen(waiting, doubtful, found, [each.what for each in strangers], drift)
 
 
-def _foreseen(attempt: Attempt) -> str:
-    receipt = attempts.look_up(attempt)
+def _foreseen(attempt: Attempt, *, now: datetime) -> str:
+    receipt = attempts.look_up(attempt, now=now)
     status = AttemptStatus(attempt.status).label.lower()
     return f"order #{attempt.order_id}, {attempt.reference}: {status} here; {settling.says(receipt)}"

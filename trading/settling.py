@@ -23,6 +23,7 @@ from tradeco.common.errors import DomainError, NotFound
 from tradeco.common.outside import VenueUnavailable
 from trading import agreeing, attempts, booking
 from trading.models import Attempt, Order
+from trading.models.order import WITH_ORDER
 from trading.venues.base import Executed, NeverLanded, Quote, Receipt, Refused, Signed, UnderWay, Unknown
 from trading.venues.http import VenueRefused
 from trading.vocabulary import AttemptStatus, OrderStatus
@@ -79,7 +80,7 @@ def proof(order: Order, attempt: Attempt, receipt: Receipt, *, now: datetime) ->
     return attempts.conclude(order, attempt, receipt, now=now)
 
 
-def consult(step_id: int) -> Consulted:
+def consult(step_id: int, *, now: datetime) -> Consulted:
     """Ask the venue about the step's attempt in doubt. Reads only, and a silent venue is an answer too.
 
     Raises:
@@ -89,17 +90,11 @@ def consult(step_id: int) -> Consulted:
     step = Step.objects.filter(pk=step_id).first()
     if step is None:
         raise NotFound(f"There is no step #{step_id}.")
-    doubtful = Attempt.objects.filter(order__step=step, status=AttemptStatus.IN_DOUBT).select_related(
-        "order__wallet",
-        "order__asset_in",
-        "order__market__base",
-        "order__market__quote",
-        "order__step__mission__proposal",
-    )
-    attempt = doubtful.first()
+    doubtful = Attempt.objects.filter(order__step=step, status=AttemptStatus.IN_DOUBT)
+    attempt = doubtful.select_related(*WITH_ORDER).first()
     if attempt is None:
         raise NotInDoubt(f"{step} is {step.get_status_display().lower()}, and none of its attempts is in doubt.")
-    receipt = attempts.look_up(attempt)
+    receipt = attempts.look_up(attempt, now=now)
     told = as_told(attempt) if isinstance(receipt, Unknown) else None
     return Consulted(attempt.order, attempt, receipt, told)
 
@@ -110,7 +105,7 @@ def settle(*, step_id: int, verb: Verb, by: AbstractBaseUser, reason: str, now: 
     Raises:
         NotFound, NotInDoubt, EvidenceAgainst, AgreedAlready
     """
-    consulted = consult(step_id)
+    consulted = consult(step_id, now=now)
     with db.transaction():
         return settle_within(consulted, verb=verb, by=by, reason=reason, now=now)
 

@@ -14,6 +14,7 @@ from dashboard.api.missions import StepShape
 from dashboard.api.permissions import person
 from dashboard.api.shapes import ListQuery, Moment, Shape, Why, read_body
 from missions.models import Step
+from tradeco.common import db
 from trading import movements, settling
 from trading.models import Finding
 from trading.vocabulary import FindingKind
@@ -70,7 +71,7 @@ class ReconcileStep(Endpoint):
         replayed = replay(request)
         if replayed is not None:
             return replayed
-        asked.append(settling.consult(id))  # before the transaction: nothing is asked inside one
+        asked.append(settling.consult(id, now=db.now()))  # before the transaction: nothing is asked inside one
         return once(request, act)
 
 

@@ -88,10 +88,10 @@ def _sending_first(commit: Callable[..., None]) -> Callable[..., None]:
 
 
 def _impatiently(look_up: Callable[..., object]) -> Callable[..., object]:
-    def look(attempt: object) -> object:
+    def look(attempt: object, *, now: datetime) -> object:
         from trading.venues.base import NeverLanded, UnderWay
 
-        receipt = look_up(attempt)
+        receipt = look_up(attempt, now=now)
         return NeverLanded("nobody has seen it yet") if isinstance(receipt, UnderWay) else receipt
 
     return look

@@ -128,6 +128,16 @@ def state_of(name: str = "status", *, description: str = "") -> Callable[..., Sa
     return shown
 
 
+def number_of(description: str) -> Callable[..., str]:
+    """A list column that shows the row's own number, as people say it."""
+
+    @admin.display(description=description, ordering="id")
+    def shown(_: admin.ModelAdmin[Any], row: Any) -> str:
+        return f"#{row.pk}"
+
+    return shown
+
+
 def json_of(name: str) -> Callable[..., SafeString]:
     """A field of a page that shows JSON to be read by people."""
 

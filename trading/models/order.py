@@ -83,6 +83,15 @@ class Order(models.Model):
         return f"order:{self.pk}"
 
 
+WITH_ORDER = (
+    "order__wallet",
+    "order__asset_in",
+    "order__market__base",
+    "order__market__quote",
+    "order__step__mission__proposal",
+)
+"""What whoever settles an attempt reads with it."""
+
 _ENDINGS = (
     AttemptStatus.CONFIRMED,
     AttemptStatus.FINALIZED,

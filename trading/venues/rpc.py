@@ -142,12 +142,6 @@ class SolanaRpc:
         slot, found = self._in_context("isBlockhashValid", blockhash, {"commitment": commitment})
         return slot, shaped(answers.TRUTH, found, what="isBlockhashValid")
 
-    def priority_fees(self, addresses: Sequence[str]) -> list[int]:
-        """What recent blocks asked for these writable accounts, in micro-lamports a compute unit, oldest first."""
-        tree = self._call("getRecentPrioritizationFees", list(addresses))
-        found = shaped(answers.FEES, tree, what="getRecentPrioritizationFees")
-        return [each.prioritization_fee for each in sorted(found, key=lambda fee: fee.slot)]
-
     # --- accounts ---------------------------------------------------------------------------------
 
     def balance(self, address: str, commitment: Commitment = "confirmed") -> int:

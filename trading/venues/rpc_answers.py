@@ -220,11 +220,6 @@ class _Latest(Shape):
     last_valid_block_height: U64
 
 
-class _Fee(Shape):
-    slot: U64
-    prioritization_fee: U64
-
-
 class _Context(Shape):
     slot: U64
 
@@ -252,7 +247,6 @@ STATUSES = TypeAdapter(list[_Status | None])
 INFOS = TypeAdapter(list[_Info])
 ACCOUNTS = TypeAdapter(list[_Account | None])
 KEYED = TypeAdapter(list[_Keyed])
-FEES = TypeAdapter(list[_Fee])
 _TRANSACTION = TypeAdapter(_Transaction | None)
 _SIMULATED = TypeAdapter(_Simulated)
 _IN_CONTEXT = TypeAdapter(_InContext)

@@ -36,7 +36,7 @@ class Command(BaseCommand):
             raise CommandError("Something is left to explain.", returncode=1)
 
     def _foreseen(self) -> dict[str, Any]:
-        foreseen = reconciliation.foresee(limit=LIMIT)
+        foreseen = reconciliation.foresee(now=db.now(), limit=LIMIT)
         return {"dry_run": True, **asdict(foreseen), "clean": foreseen.clean}
 
     def _passed(self) -> dict[str, Any]:
