@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -29,7 +30,7 @@ MEASUREMENTS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what was asked for; 0 when it could be measured, whatever the goals say."""
+    """Run what was asked for; 0 when all of it could be measured, whatever the goals say."""
     options = _parse(arguments)
     console, progress = Console(width=None if sys.stdout.isatty() else 180), Console(stderr=True)
     logs.configure(process="bench", level="WARNING")
@@ -38,14 +39,21 @@ def main(arguments: list[str] | None = None) -> int:
         _set_up_django(address)
         about = {**report.facts(address), "seconds": {}}
         with opened(maintenance=address, quick=options.quick, full=options.full, tell=tell) as stage:
-            figures: list[Figure] = []
+            figures, failed = list[Figure](), list[str]()
             for name in options.only or MEASUREMENTS:
                 begun = time.monotonic()
-                figures += measure(name, stage)
+                try:
+                    figures += measure(name, stage)
+                except Exception:  # noqa: BLE001  one that fails must not take the others' figures along
+                    traceback.print_exc()
+                    failed.append(name)
                 about["seconds"][name] = round(time.monotonic() - begun)
     report.show(figures, console=console)
     console.print("Seconds: " + ", ".join(f"{name} {seconds}" for name, seconds in about["seconds"].items()))
     console.print(f"Kept in {report.save(figures, about).relative_to(ROOT)}")
+    if failed:
+        console.print(f"Could not be measured: {', '.join(failed)}; the reason stands above.")
+        return 1
     if options.write_docs:
         report.write_docs(figures, about)
     return 0

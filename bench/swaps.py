@@ -39,6 +39,13 @@ AMOUNT = 5_000_000  # raw USDC
 LEASE_SECONDS = 30.0
 APART_SECONDS = 0.02  # between two looks of who has nothing to do
 MARKET = "SOL/USDC"
+BENCH_POLICIES = {
+    "price_stale_after_seconds": 3600,  # no feed here
+    "position_usd_max": "1000000",  # one position takes all the buys
+    "position_max": "1",
+    "exposure_max": "1",
+    "roundtable_from_usd": "1000000",  # what is measured is the swap
+}
 MANY = {"TRADECO_SIGNER_SIGNATURES": "1000000", "TRADECO_SIGNER_SPEND_CAP": "1000000000"}
 
 
@@ -106,7 +113,8 @@ def open_books(member: Member) -> None:
     """As the first beats do, once chain and signer answer."""
     fire.prepare()
     admin = get_user_model().objects.get(username="admin")
-    policies.change(key="price_stale_after_seconds", value=3600, author=admin, reason="no feed here", now=db.now())
+    for key, value in BENCH_POLICIES.items():
+        policies.change(key=key, value=value, author=admin, reason="to measure swaps", now=db.now())
     until(_opened, what="the books")
     safety.run(now=db.now(), limit=100)
 
