@@ -22,6 +22,7 @@ MEASUREMENTS = {
     "steps": "claim and complete, batches, whole executions, growth",
     "caps": "a hundred proposers at one cap",
     "beat": "the heartbeat's looks beside a million steps and events",
+    "mind": "the mind's phases of the heartbeat beside 10,000 memories and 100,000 outcomes",
     "events": "live delivery to a hundred listeners",
     "doorbell": "from a proposal to its claimed step, through a real cluster",
     "swaps": "trades on a sandbox chain by 1, 4 and 8 workers, and what one costs",

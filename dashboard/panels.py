@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from dashboard import queries
+from dashboard import queries, talks
 from tradeco.common import db
 
 log = structlog.get_logger(__name__)
@@ -45,6 +45,13 @@ PANELS = {
         Panel("prices", "Prices", queries.prices, ("market.",)),
         Panel("positions", "Positions", queries.open_and_closed, ("position.", "order.", "market.prices")),
         Panel("pipeline", "Pipeline", queries.pipeline, ("proposal.", "mission.", "step.", "order.")),
+        Panel(
+            "roundtable",
+            "Roundtable",
+            talks.roundtable,
+            ("conversation.", "proposal.", "vote.", "relationship.", "policy."),
+            every_seconds=1,  # turns come every second or so
+        ),
         Panel("events", "Last events", queries.last_events, ()),  # kept by the frames themselves
         Panel("agents", "Agents", queries.agents, ALWAYS, every_seconds=3),
         Panel("health", "Health", queries.health, ("beat.", "policy.", "alarm", "proposal."), every_seconds=5),

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, OuterRef, Subquery
 
 from agents.models import Agent
 from dashboard import sentences
@@ -18,6 +18,7 @@ from missions.models import Beat, Company, Mission, Outcome, Proposal, Step
 from missions.policies import NoPolicy
 from missions.policy_keys import Policy
 from missions.vocabulary import MissionStatus, ProposalStatus, StepStatus
+from roundtable.models import Turn
 from tradeco.common.models import Event
 from tradeco.common.wiring import load
 from trading import money, portfolio, positions
@@ -86,7 +87,7 @@ class PriceRow:
 
 def prices(*, now: datetime) -> dict[str, Any]:
     """Each market's price, its change over the last candles and their line."""
-    policy = _policy()
+    policy = policy_in_force()
     feed = Feed.objects.first()
     rows = []
     for market in Market.objects.all():
@@ -205,24 +206,34 @@ def last_events(*, now: datetime) -> dict[str, Any]:
 class AgentCard:
     agent: Agent
     last: sentences.Told | None
+    words: Turn | None
 
 
 def agents(*, now: datetime) -> dict[str, Any]:
-    """Each agent with its last act: its last event, and nothing that no event says."""
+    """Each agent with its last act and its last words: its last event and turn, and nothing that neither says."""
     names = sentences.agent_names()
+    words = _last_words()
     cards = []
     for agent in Agent.objects.all():
         acts = Event.objects.filter(agent=agent.key, number__isnull=False).order_by("-number")
         last = acts.first()
-        cards.append(AgentCard(agent=agent, last=sentences.tell(last, names=names) if last else None))
+        told = sentences.tell(last, names=names) if last else None
+        cards.append(AgentCard(agent=agent, last=told, words=words.get(agent.key)))
     return {"cards": cards}
+
+
+def _last_words() -> dict[str, Turn]:
+    """What each agent said last, by its key; two queries however much was said."""
+    newest = Turn.objects.filter(agent=OuterRef("pk")).order_by("-pk").values("pk")[:1]
+    keys = Agent.objects.annotate(newest_turn=Subquery(newest)).values_list("newest_turn", flat=True)
+    return {turn.agent_id: turn for turn in Turn.objects.filter(pk__in=[key for key in keys if key])}
 
 
 def health(*, now: datetime) -> dict[str, Any]:
     """The last beat against its budgets, whether each part lives, and the caps' headroom."""
     beat = Beat.objects.filter(finished_at__isnull=False).order_by("-started_at").prefetch_related("phases").first()
     waiting = Event.objects.filter(number__isnull=True).order_by("key").values_list("at", flat=True).first()
-    policy = _policy()
+    policy = policy_in_force()
     return {
         "beat": beat,
         "phases": list(beat.phases.all()) if beat else [],
@@ -233,7 +244,7 @@ def health(*, now: datetime) -> dict[str, Any]:
     }
 
 
-def _policy() -> Policy | None:
+def policy_in_force() -> Policy | None:
     """The policy in force; None before the company is opened, when pages are empty but whole."""
     try:
         return policies.current()[1]

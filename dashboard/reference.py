@@ -98,7 +98,7 @@ def gates() -> str:
     intro = (
         "The rules a proposal meets, in this order, at submission and again in the approving transaction. Every verdict"
         " is stored with the facts it was given. A gate that errors denies, with the code `gate_error`."
-        " The lists are `GATES` and `FACTS` in `tradeco/settings.py`."
+        " The lists are `GATES` and `FACTS` in `tradeco/wiring.py`."
     )
     head = ("", "gate", "says", "reads the facts", "concerns", "denies with")
     about_facts = _table(("fact", "provided by", "what it is"), facts)
@@ -147,7 +147,7 @@ def _step_kind(kind: Any) -> str:
     model = drafts.PARAMS[kind]
     schema = model.model_json_schema()
     rows = [
-        (f"`{name}`", _type(about), "yes" if name in schema.get("required", ()) else "no")
+        (f"`{name}`", _type(_resolved(about, schema)), "yes" if name in schema.get("required", ()) else "no")
         for name, about in schema.get("properties", {}).items()
     ]
     parameters = _table(("parameter", "value", "required"), rows) if rows else "No parameters."
@@ -161,6 +161,13 @@ def _step_kind(kind: Any) -> str:
             parameters,
         ]
     )
+
+
+def _resolved(about: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a reference to one of the schema's definitions stands for."""
+    named = about.get("$ref", "").removeprefix("#/$defs/")
+    found: Mapping[str, Any] = schema["$defs"][named] if named else about
+    return found
 
 
 def _type(about: Mapping[str, Any]) -> str:

@@ -44,7 +44,28 @@ SENTENCES: dict[str, Sentence] = {
     Kind.PROPOSAL_REJECTED: Sentence("cross", "bad", "“{title:short}” was rejected[ by {by}][: {reason:short}]"),
     Kind.PROPOSAL_CANCELLED: Sentence("cross", "quiet", "“{title:short}” was withdrawn[ by {by}]."),
     Kind.PROPOSAL_EXPIRED: Sentence("clock", "quiet", "“{title:short}” expired undecided."),
+    Kind.PROPOSAL_TALKED_OVER: Sentence("talk", "info", "“{title:short}” is talked over[, worth {value_usd:usd}]."),
     Kind.VOTE_CAST: Sentence("people", "info", "{agent} votes {stance}[: {reason:short}]"),
+    Kind.CONVERSATION_OPENED: Sentence(
+        "talk", "info", "The {about} was arranged[: {format:words}][, “{topic:short}”]."
+    ),
+    # the roundtable shows each; in the list of events they would leave room for nothing else
+    Kind.TURN_SPOKEN: Sentence("talk", "quiet", "{agent} spoke[: “{text:short}”]", routine=True),
+    Kind.CONVERSATION_COMPLETED: Sentence("check", "good", "The {about} came to its end[: {format:words}]."),
+    Kind.CONVERSATION_FAILED: Sentence("cross", "bad", "The {about} was given up[: {reason:short}]"),
+    Kind.CONVERSATION_CANCELLED: Sentence("cross", "quiet", "The {about} was called off[: {reason:short}]"),
+    Kind.RELATIONSHIP_SHIFTED: Sentence(
+        "people", "quiet", "{a} and {b} moved[ by {delta}][, to {affinity}].", routine=True
+    ),
+    Kind.MEMORY_KEPT: Sentence("book", "info", "{agent} keeps in mind[: “{text:short}”][ ({type:words})]."),
+    Kind.MEMORY_CONFIRMED: Sentence("book", "good", "The {about} of {agent} was confirmed[: “{text:short}”]"),
+    Kind.MEMORY_CONTRADICTED: Sentence("book", "warn", "The {about} of {agent} was contradicted[: “{text:short}”]"),
+    Kind.MEMORY_PROMOTED: Sentence("book", "good", "What {agent} learnt, all know now[: “{text:short}”]"),
+    Kind.MEMORY_ARCHIVED: Sentence("book", "quiet", "{agent} laid {about} aside[: {why:words}].", routine=True),
+    Kind.FORECAST_SCORED: Sentence(
+        "target", "info", "{agent}’s {about} met its horizon[: {probability:share} was said][, Brier {brier}]."
+    ),
+    Kind.REACTION_PROCESSED: Sentence("bolt", "info", "{agent} answered[: {does:words}][, {reason:short}]"),
     Kind.MISSION_APPROVED: Sentence("flag", "quiet", "The {about} was opened[ for “{title:short}”].", routine=True),
     Kind.MISSION_RUNNING: Sentence("gear", "quiet", "Work on the {about} began.", routine=True),
     Kind.MISSION_SUCCEEDED: Sentence("check", "good", "{agent}’s {kind:words} {about} succeeded."),
@@ -118,6 +139,10 @@ SUBJECTS = {  # what a subject's prefix is called, and where the admin shows it
     "beat": ("beat", "admin:missions_beat_change"),
     "market": ("market", "admin:trading_market_change"),
     "finding": ("finding", "admin:trading_finding_change"),
+    "conversation": ("conversation", "admin:roundtable_conversation_change"),
+    "memory": ("memory", "admin:agents_memory_change"),
+    "relationship": ("relationship", "admin:agents_relationship_change"),
+    "forecast": ("forecast", "admin:missions_forecast_change"),
 }
 
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from missions import admin_policies, admin_proposals, company, outcomes, words
+from missions import admin_mind, admin_policies, admin_proposals, company, outcomes, words
 from missions.admin_case import readable
 from missions.models import (
     Approval,
@@ -36,7 +36,7 @@ from tradeco.common import db
 from tradeco.common.admin_acts import Act, ActsAdmin, Said
 from tradeco.common.admin_base import ReadOnlyAdmin, ReadOnlyInline, Rows
 
-__all__ = ["admin_policies", "admin_proposals"]  # registered by being imported
+__all__ = ["admin_mind", "admin_policies", "admin_proposals"]  # registered by being imported
 
 # --- missions and steps ---------------------------------------------------------------------------
 

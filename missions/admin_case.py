@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.html import format_html
 
-from missions import approvals, caps, gates, policies, proposals
+from missions import approvals, caps, deciding, gates, policies
 from missions.drafts import is_exit
 from missions.gates import Case
 from missions.models import Mission, Proposal, Verdict
@@ -43,7 +43,7 @@ def who_decides(proposal: Proposal) -> tuple[str, Rows]:
         for each in proposal.approvals.select_related("approver").order_by("id")
     ]
     if proposal.status == ProposalStatus.PENDING:
-        needed = approvals.needed(proposal, proposals.known_of(proposal, now=db.now()), policy=policy)
+        needed = approvals.needed(proposal, deciding.known_of(proposal, now=db.now()), policy=policy)
         rows.append(("Still missing", _missing(proposal, needed, approvals.counting(proposal).count()), None))
     else:
         rows.append(
@@ -63,7 +63,7 @@ def headroom(proposal: Proposal) -> tuple[str, Rows]:
     _, policy = policies.current()
     if proposal.protective:
         return "Caps", [("Protective exit", "No entry cap stops it, and it spends none.", None)]
-    needed = caps.needed(proposals.draft_of(proposal).kinds)
+    needed = caps.needed(deciding.draft_of(proposal).kinds)
     rows: Rows = []
     for cap in caps.overview(policy=policy, now=db.now()):
         key = CapKey(str(cap["key"]))
@@ -79,7 +79,7 @@ def effect(proposal: Proposal) -> tuple[str, Rows]:
     """Value, and exposure before and after, at the prices of this moment; nothing once it is decided."""
     if proposal.status != ProposalStatus.PENDING:
         return "Effect on the portfolio", []
-    draft = proposals.draft_of(proposal)
+    draft = deciding.draft_of(proposal)
     if TRADING_KINDS.isdisjoint(draft.kinds):
         return "Effect on the portfolio", [("Money", "Moves none.", None)]
     _, policy = policies.current()
@@ -133,6 +133,8 @@ def _label(kind: str) -> str:
 
 
 def _missing(proposal: Proposal, needed: int, given: int) -> str:
+    if proposal.vote_by is not None:
+        return f"The agents talk it over until {proposal.vote_by:%H:%M:%S} UTC; until then people can only reject it."
     if proposal.waits_for_people_since is None:
         return "Nothing asks for people; policy or a vote decides."
     if needed == 1:

@@ -151,7 +151,7 @@ class ProposalAdmin(ActsAdmin, ReadOnlyAdmin):
                 "classes": ("collapse",),
                 "fields": (
                     ("code", "reason"),
-                    ("decided_by", "decided_at", "waits_for_people_since"),
+                    ("decided_by", "decided_at", "vote_by", "waits_for_people_since"),
                     ("cause", "revision", "seed"),
                 ),
             },
@@ -194,7 +194,7 @@ class ProposalAdmin(ActsAdmin, ReadOnlyAdmin):
         if not _pending(proposal):
             return show.NOTHING
         if proposal.waits_for_people_since is None:
-            return "policy"
+            return "the roundtable" if proposal.vote_by else "policy"
         yeses = f", {proposal.yeses} yes so far" if proposal.yeses else ""
         return format_html("<strong>people</strong>{}", yeses)
 

@@ -5,7 +5,7 @@ gates' affair.
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from missions.vocabulary import StepKind
+from missions.vocabulary import ConversationFormat, StepKind
 from tradeco.common.errors import InvalidInput
 
 STEPS_MAX = 5  # a plan that needs more is several proposals
@@ -41,11 +41,17 @@ def _number_or_numeral(value: Any) -> Any:
     return str(value) if isinstance(value, float) else value
 
 
+def _rounded_down(share: Decimal) -> Decimal:
+    """To thousandths, as it is stored: what is judged is what a replay will read."""
+    return share.quantize(Decimal("0.001"), rounding=ROUND_DOWN)
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 Number = Annotated[Decimal, BeforeValidator(_number_or_numeral), Field(allow_inf_nan=False)]
 Usd = Annotated[Number, Field(gt=0, le=Decimal(10) ** 9, max_digits=15, decimal_places=6)]
 Percent = Annotated[Number, Field(gt=0, le=100, max_digits=9, decimal_places=6)]
 Share = Annotated[Number, Field(ge=0, le=1, max_digits=7, decimal_places=6)]
+Thousandths = Annotated[Share, AfterValidator(_rounded_down)]
 MarketName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]{2,12}/[A-Za-z0-9]{2,12}$")]
 RowId = Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]
 SlippageBps = Annotated[int, Field(strict=True, ge=1, le=10_000)]
@@ -108,10 +114,11 @@ class ScalePosition(Params):
 
 
 class HoldRoundtable(Params):
-    """Talk about a topic in one of the formats."""
+    """Talk about a topic in one of the formats; `about` names the row that called for it, such as `position:12`."""
 
-    format: Annotated[str, Field(pattern=r"^[a-z_]{3,30}$")]
+    format: ConversationFormat
     topic: Annotated[Text, Field(max_length=200)] = ""
+    about: Annotated[str, Field(pattern=r"^([a-z_]{1,20}:[0-9]{1,18})?$")] = ""
 
 
 class Reflect(Params):
@@ -172,7 +179,7 @@ class Forecast(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    probability: Share
+    probability: Thousandths
     horizon_minutes: Annotated[int, Field(strict=True, ge=1, le=525_600)]
 
 
@@ -185,7 +192,7 @@ class Draft(BaseModel):
     title: Annotated[Text, Field(min_length=1, max_length=200)]
     rationale: Annotated[Text, Field(max_length=4000)] = ""
     steps: Annotated[tuple[StepDraft, ...], Field(min_length=1, max_length=STEPS_MAX)]
-    confidence: Share
+    confidence: Thousandths
     forecast: Forecast | None = None
 
     @property

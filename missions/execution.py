@@ -16,13 +16,14 @@ from django.db import InterfaceError, OperationalError
 from missions import claims, handlers, outcomes, policies
 from missions.claims import Claim, LostClaim
 from missions.handlers import Ending, Failed, Handler, InDoubt, Park, Retry
-from tradeco.common import crashpoints, db, events
+from tradeco.common import crashpoints, db, doorbell, events
 from tradeco.common.errors import DomainError
 from tradeco.common.vocabulary import EventKind
 
 log = structlog.get_logger(__name__)
 
-WAIT_SECONDS = 1.0  # a step that wants its next visit so soon is waited for: a ring would come later
+WAIT_SECONDS = 5.0  # a step that wants its next visit so soon is waited for: a ring would come later
+LOOK_SECONDS = 0.5  # while waiting, for what became runnable meanwhile
 WAIT_GRAIN_SECONDS = 0.02
 
 
@@ -33,6 +34,8 @@ def worker_name() -> str:
 
 def drain(*, budget_seconds: float, clock: Callable[[], datetime] = db.now) -> Counter[str]:
     """Run steps one after another until none is runnable, now or in a moment, or the budget is used; how each ended.
+
+    Who only waits leaves as soon as another task does, such as a beat.
 
     Args:
         budget_seconds: no new step is begun after it.
@@ -45,9 +48,9 @@ def drain(*, budget_seconds: float, clock: Callable[[], datetime] = db.now) -> C
         claimed = claims.claim_next(worker=worker_name(), lease_seconds=policy.step_lease_seconds)
         if not claimed:
             pause = claims.seconds_to_next_visit(within=WAIT_SECONDS)
-            if pause is None:
+            if pause is None or doorbell.unanswered():
                 break
-            time.sleep(pause + WAIT_GRAIN_SECONDS)
+            time.sleep(min(pause, LOOK_SECONDS) + WAIT_GRAIN_SECONDS)
             continue
         done[run(claimed[0], clock=clock)] += 1
     return done

@@ -26,7 +26,7 @@ from tradeco.common.wiring import load
 log = structlog.get_logger(__name__)
 
 LEASE = "heartbeat"
-LEASE_SECONDS = 30.0  # twice the budgets of all phases: a beat that takes longer hangs
+LEASE_SECONDS = 30.0  # renewed before each phase, and many times its budget: a beat that takes longer hangs
 APART_SECONDS = 2.0  # a beat asked for sooner than this after another would find nothing new
 
 

@@ -37,6 +37,7 @@ def open_company() -> None:
 
 BARS_A_SECOND = 0.2  # of the seeded market, for which the demo's cadences are made
 BEAT_LEAST_SECONDS = 2.0
+TURN_LEAST_SECONDS = 0.2
 REPLAY_BURST = 10_000  # a replay is over in an hour or two: pacing its trades over a day would be wrong
 
 
@@ -50,4 +51,5 @@ def _for_a_replay(name: str) -> dict[str, Any]:
         "trigger_pace": demo["trigger_pace"] * quicker,
         "beat_every_seconds": max(BEAT_LEAST_SECONDS, demo["beat_every_seconds"] * quicker),
         "pace_burst": REPLAY_BURST,
+        "turn_seconds": max(TURN_LEAST_SECONDS, demo["turn_seconds"] * quicker),
     }

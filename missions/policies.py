@@ -71,7 +71,9 @@ def at(revision: int) -> Policy:
     name = Company.objects.values_list("policy_set", flat=True).first() or "production"
     values = dict(opening_values(name))  # type: ignore[arg-type]
     values.update({key: value for key, value in versions if key in Policy.model_fields})
-    return Policy.model_validate(values)
+    policy = Policy.model_validate(values)
+    policy._revision = revision
+    return policy
 
 
 def change(*, key: str, value: Any, author: AbstractBaseUser, reason: str, now: datetime) -> Changed:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from missions.vocabulary import TRADING_KINDS, StepKind
+from agents.models import DRIFT_MOST
+from missions.vocabulary import TRADING_KINDS, ConversationFormat, StepKind
 
 AgentKey = Annotated[str, Field(pattern=r"^[a-z]{1,20}$")]
 Word = Annotated[str, Field(pattern=r"^[a-z_.]{1,40}$")]
@@ -65,6 +66,24 @@ class Reaction(BaseModel):
     cooldown_minutes: Minutes
 
 
+class VoteTier(BaseModel):
+    """From this share of equity on, a trade needs so many voters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    from_share: Share
+    voters: Annotated[int, Field(ge=2, le=5, strict=True)]
+
+
+class Talk(BaseModel):
+    """A conversation that comes round: each `every_minutes`, `at_minutes` into it, counted from midnight UTC."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: ConversationFormat
+    every_minutes: Minutes
+    at_minutes: Annotated[float, Field(ge=0, le=525_600, allow_inf_nan=False)]
+    probability: Share
+
+
 _AUTO = (
     StepKind.ANALYZE_SIGNAL,
     StepKind.MONITOR_POSITION,
@@ -102,12 +121,37 @@ _REACTIONS = tuple(
         ("observer", "atlas", "alert", "1.0", 5),
     )
 )
+_VOTE_TIERS = (
+    {"from_share": "0", "voters": 2},
+    {"from_share": "0.01", "voters": 3},
+    {"from_share": "0.03", "voters": 5},
+)
+_DAY = 1440
+_TALKS = tuple(
+    dict(zip(("format", "every_minutes", "at_minutes", "probability"), row, strict=True))
+    for row in (
+        ("morning_standup", _DAY, 6 * 60 + 30, "1.0"),
+        ("position_review", _DAY, 11 * 60, "0.8"),
+        ("post_mortem", _DAY, 13 * 60 + 30, "1.0"),
+        ("debate", _DAY, 16 * 60, "0.6"),
+        ("watercooler", _DAY, 18 * 60, "0.4"),
+        # the epoch was a Thursday: three days later it is Sunday
+        ("strategy_session", 7 * _DAY, 3 * _DAY + 9 * 60, "1.0"),
+    )
+)
 
 
 class Policy(BaseModel):
     """All policies at one revision. Frozen: a decision sees one policy from beginning to end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    _revision: int = PrivateAttr(default=0)
+
+    @property
+    def revision(self) -> int:
+        """The revision that these values are of; 0 where they were never in force."""
+        return self._revision
 
     starting_cash_usd: Annotated[Usd, About("USDC", "Opening ledger entry of a paper or sandbox company", "0", "10000")]
     auto_approve_kinds: Annotated[
@@ -204,7 +248,36 @@ class Policy(BaseModel):
     venue_slippage_bps: Annotated[Bps, About("basis points", "Slippage of the paper venue", 5, 5)]
     roundtable_from_usd: Annotated[Usd, About("USD", "From this value on a trade is talked over", "40", "0")]
     roundtables_at_once: Annotated[AtLeastOne, About("conversations", "Running at the same time", 3, 3)]
-    turn_chars_max: Annotated[AtLeastOne, About("characters", "Length of a turn", 120, 120)]
+    talks: Annotated[
+        tuple[Talk, ...],
+        About("conversations", "What is talked over as the day goes; trigger_pace scales it", _TALKS, _TALKS),
+    ]
+    debate_below: Annotated[Share, About("affinity", "A pair this far apart debates", "0.40", "0.40")]
+    reviews_waiting_max: Annotated[
+        Count, About("conversations", "With so many trades waiting for a table the next is voted on by rule", 6, 6)
+    ]
+    vote_tiers: Annotated[
+        tuple[VoteTier, ...],
+        Field(min_length=1),
+        About("voters by share of equity", "The more a trade risks, the more agents vote", _VOTE_TIERS, _VOTE_TIERS),
+    ]
+    turn_seconds: Annotated[Seconds, About("s", "Between two turns of a conversation", 4, 1.5)]
+    conversation_stale_minutes: Annotated[
+        Minutes, About("minutes", "A conversation in which nobody spoke for so long is given up", 60, 3)
+    ]
+    turn_chars_max: Annotated[int, Field(ge=20, le=120, strict=True), About("characters", "Length of a turn", 120, 120)]
+    action_items_per_day: Annotated[Count, About("a UTC day", "Proposals that conversations may end in", 3, 30)]
+    memories_per_conversation_max: Annotated[Count, About("memories", "Kept of one conversation", 6, 6)]
+    memory_floor: Annotated[Share, About("0–1", "What is less sure isn't remembered", "0.55", "0.55")]
+    memories_live_max: Annotated[AtLeastOne, About("memories", "Of one agent; the weakest is laid aside", 200, 200)]
+    learning_window_hours: Annotated[
+        int, Field(ge=1, le=2160, strict=True), About("h", "How far back outcomes are compared", 48, 48)
+    ]
+    learning_samples_min: Annotated[AtLeastOne, About("outcomes", "Fewer say nothing", 3, 3)]
+    learnt_per_day: Annotated[Count, About("a UTC day", "Patterns and lessons of one agent", 3, 30)]
+    voice_tokens_per_day: Annotated[
+        Count, About("tokens", "What a language model may cost one agent in a UTC day", 20_000, 200_000)
+    ]
     context_turns: Annotated[AtLeastOne, About("turns", "How far back a speaker hears", 5, 5)]
     memory_influence: Annotated[
         Share, About("0–1", "Probability that a memory is asked before a proposal", "0.30", "0.60")
@@ -212,7 +285,11 @@ class Policy(BaseModel):
     memory_influence_confidence_min: Annotated[
         Share, About("0–1", "Only memories as sure as this influence", "0.60", "0.55")
     ]
-    drift_max: Annotated[Share, About("affinity", "Most that one conversation moves a pair", "0.03", "0.03")]
+    drift_max: Annotated[
+        Decimal,
+        Field(ge=0, le=DRIFT_MOST, allow_inf_nan=False),
+        About("affinity", "Most that one conversation moves a pair", "0.03", "0.03"),
+    ]
     initiative_on: Annotated[bool, About("flag", "Agents propose of their own accord", False, True)]
     initiative_memories_min: Annotated[Count, About("memories", "What an agent must know first", 5, 3)]
     initiatives_per_day: Annotated[Count, About("a UTC day", "Of one agent", 3, 50)]
@@ -228,6 +305,12 @@ class Policy(BaseModel):
     retention_days: Annotated[Days, About("days", "How long events and history are kept", 400, 30)]
     flag_reactive_triggers: Annotated[
         bool, About("flag", "Agents react to events; new behaviour starts off in production", False, True)
+    ]
+    flag_reactions: Annotated[bool, About("flag", "Agents answer each other's doings", False, True)]
+    flag_talks: Annotated[bool, About("flag", "Agents talk by the clock and about events", False, True)]
+    flag_learning: Annotated[bool, About("flag", "Agents learn from outcomes", False, True)]
+    flag_capital_by_record: Annotated[
+        bool, About("flag", "An agent whose forecasts turned out badly proposes smaller trades", False, False)
     ]
     flag_scaling: Annotated[bool, About("flag", "Growth may propose to scale winners", False, True)]
 

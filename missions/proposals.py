@@ -1,4 +1,4 @@
-"""The one door: every proposal enters by `submit`, and is decided by policy, by a vote or by people.
+"""The one door: every proposal enters by `submit`, and is decided by policy, by a vote (`voting`) or by people.
 
     validate (drafts) → gates, each with its verdict → auto-approve | vote | people
     approval: gates again on fresh facts → mission and steps → reservations → caps spent → event, one transaction
@@ -7,25 +7,23 @@ A refusal is a stored decision with a code and a reason, never a silent drop. Pe
 """
 
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from decimal import Decimal
 
-from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError
 
 from agents.models import Agent
-from missions import approvals, caps, drafts, gates, handlers, planning, policies
+from missions import approvals, deciding, drafts, forecasts, gates, policies, voting
 from missions.drafts import Draft
-from missions.gates import Case, Deny, Judgement, Known
-from missions.models import Approval, Mission, Proposal, Verdict
+from missions.gates import Case, Known
+from missions.models import Approval, Influence, Proposal, Verdict
 from missions.policy_keys import Policy
 from missions.vocabulary import ProposalStatus
-from tradeco.common import db, events, states
+from tradeco.common import db, events
 from tradeco.common.errors import DomainError, InvalidInput, NotFound
 from tradeco.common.vocabulary import EventKind
-from tradeco.common.wiring import load
 
 
 class AlreadyDecided(DomainError):
@@ -49,14 +47,9 @@ class ApprovedAlready(DomainError):
     title = "You have approved this already; another person is needed"
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What a decider says of a proposal: approve, reject, or None for "I can't say"."""
-
-    approve: bool | None
-    code: str = ""
-    reason: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
+class VoteUnderWay(DomainError):
+    code = "vote_under_way"
+    title = "Agents are talking this proposal over"
 
 
 def submit(
@@ -67,6 +60,7 @@ def submit(
     author: AbstractBaseUser | None = None,
     protective: bool = False,
     cause: str = "",
+    memories: Sequence[tuple[int, Decimal]] = (),
 ) -> Proposal:
     """Hand in a proposal and let policy route it, in a transaction of its own.
 
@@ -76,12 +70,21 @@ def submit(
         author: the person who proposes, also when speaking for an agent.
         protective: a stop, take-profit, reduce or close on halt; only the company itself may say so.
         cause: what called for it; the same cause gives back the proposal that stands.
+        memories: ids of the memories that changed it, each with what it added to the confidence.
 
     Raises:
         InvalidInput: there is no such agent, or it is inactive.
     """
     with db.transaction():
-        return submit_within(draft=draft, source=source, now=now, author=author, protective=protective, cause=cause)
+        return submit_within(
+            draft=draft,
+            source=source,
+            now=now,
+            author=author,
+            protective=protective,
+            cause=cause,
+            memories=memories,
+        )
 
 
 def submit_within(
@@ -92,6 +95,7 @@ def submit_within(
     author: AbstractBaseUser | None = None,
     protective: bool = False,
     cause: str = "",
+    memories: Sequence[tuple[int, Decimal]] = (),
 ) -> Proposal:
     """`submit` inside the caller's transaction, so that what called for it commits with it or not at all."""
     db.requires_transaction()
@@ -104,17 +108,18 @@ def submit_within(
     try:
         with db.savepoint():
             proposal = _create(known, source=source, author=author, cause=cause, revision=revision, policy=policy)
+            _link(proposal, memories, now=now)
     except IntegrityError:
         if not cause:
             raise
         return Proposal.objects.get(cause=cause)  # another process answered the same cause just now
     judgements = gates.judge(known, policy=policy)
-    _record(proposal, judgements, stage=Verdict.Stage.SUBMISSION, now=now)
+    deciding.record(proposal, judgements, stage=Verdict.Stage.SUBMISSION, policy=policy, now=now)
     denied = gates.first_denial(judgements)
     if denied:
-        _reject(proposal, code=denied.code, reason=denied.reason, by="a gate", now=now)
+        deciding.reject(proposal, code=denied.code, reason=denied.reason, by="a gate", now=now)
     else:
-        _route(proposal, known, policy=policy)
+        voting.route(proposal, known, policy=policy)
     return proposal
 
 
@@ -125,7 +130,7 @@ def approve(*, proposal_id: int, approver: AbstractBaseUser, reason: str, now: d
         The proposal: approved, or rejected where the gates refuse it by now, or still pending the second person.
 
     Raises:
-        AlreadyDecided, ProposalExpired, OwnProposal, ApprovedAlready, NotFound
+        AlreadyDecided, ProposalExpired, VoteUnderWay, OwnProposal, ApprovedAlready, NotFound
     """
     with db.transaction():
         return approve_within(proposal_id=proposal_id, approver=approver, reason=reason, now=now)
@@ -135,7 +140,9 @@ def approve_within(*, proposal_id: int, approver: AbstractBaseUser, reason: str,
     """`approve` inside the caller's transaction."""
     proposal = _lock_pending(proposal_id, now=now)
     _, policy = policies.current()
-    needed = approvals.needed(proposal, known_of(proposal, now=now), policy=policy)
+    if proposal.vote_by is not None:
+        raise VoteUnderWay(f"They decide until {proposal.vote_by:%H:%M:%S} UTC; rejecting is possible at any time.")
+    needed = approvals.needed(proposal, deciding.known_of(proposal, now=now), policy=policy)
     four_eyes = needed > 1
     if four_eyes and proposal.author_id == approver.pk:
         raise OwnProposal
@@ -151,9 +158,9 @@ def approve_within(*, proposal_id: int, approver: AbstractBaseUser, reason: str,
     )
     missing = needed - approvals.counting(proposal).count()
     if missing > 0:
-        _wait_for_people(proposal, f"{missing} more person must approve.", now=now)
+        deciding.wait_for_people(proposal, f"{missing} more person must approve.", now=now)
     else:
-        _approve(proposal, by=approver.get_username(), reason=reason, policy=policy, now=now)
+        deciding.approve(proposal, by=approver.get_username(), reason=reason, policy=policy, now=now)
     return proposal
 
 
@@ -170,7 +177,7 @@ def reject(*, proposal_id: int, by: AbstractBaseUser, reason: str, now: datetime
 def reject_within(*, proposal_id: int, by: AbstractBaseUser, reason: str, now: datetime) -> Proposal:
     """`reject` inside the caller's transaction."""
     proposal = _lock_pending(proposal_id, now=now)
-    _reject(proposal, code="rejected_by_person", reason=reason, by=by.get_username(), now=now)
+    deciding.reject(proposal, code="rejected_by_person", reason=reason, by=by.get_username(), now=now)
     return proposal
 
 
@@ -187,7 +194,7 @@ def cancel(*, proposal_id: int, by: AbstractBaseUser, reason: str, now: datetime
 def cancel_within(*, proposal_id: int, by: AbstractBaseUser, reason: str, now: datetime) -> Proposal:
     """`cancel` inside the caller's transaction."""
     proposal = _lock_pending(proposal_id, now=now)
-    _end(
+    deciding.end(
         proposal,
         to=ProposalStatus.CANCELLED,
         code="withdrawn",
@@ -206,7 +213,7 @@ def expire(*, now: datetime, limit: int) -> dict[str, int]:
         )
         expired = list(lapsed.order_by("expires_at")[:limit])
         for proposal in expired:
-            _end(
+            deciding.end(
                 proposal,
                 to=ProposalStatus.EXPIRED,
                 code="expired",
@@ -215,24 +222,6 @@ def expire(*, now: datetime, limit: int) -> dict[str, int]:
                 now=now,
             )
     return {"expired": len(expired)}
-
-
-def draft_of(proposal: Proposal) -> Draft:
-    """The stored proposal as the draft that it was."""
-    return Draft.model_validate(
-        {
-            "agent": proposal.agent_id,
-            "title": proposal.title,
-            "rationale": proposal.rationale,
-            "steps": proposal.steps,
-            "confidence": proposal.confidence,
-        }
-    )
-
-
-def known_of(proposal: Proposal, *, now: datetime) -> Known:
-    """What can be known of a stored proposal at this moment."""
-    return Known(Case(draft=draft_of(proposal), protective=proposal.protective), now=now)
 
 
 # --- inside ---------------------------------------------------------------------------------------
@@ -269,6 +258,8 @@ def _create(
         created_at=now,
         expires_at=now + timedelta(minutes=policy.proposal_expires_minutes),
     )
+    if draft.forecast:
+        forecasts.open_within(proposal=proposal, draft=draft, now=now)
     events.emit(
         kind=EventKind.PROPOSAL_CREATED,
         subject=proposal.subject,
@@ -285,122 +276,9 @@ def _create(
     return proposal
 
 
-def _record(proposal: Proposal, judgements: list[Judgement], *, stage: str, now: datetime) -> None:
-    Verdict.objects.bulk_create(
-        Verdict(
-            proposal=proposal,
-            stage=stage,
-            gate=judgement.gate,
-            allowed=judgement.denied is None,
-            code=judgement.denied.code if judgement.denied else "",
-            reason=judgement.denied.reason[:500] if judgement.denied else "",
-            facts=dict(judgement.facts),
-            at=now,
-        )
-        for judgement in judgements
-    )
-
-
-def _route(proposal: Proposal, known: Known, *, policy: Policy) -> None:
-    """Policy decides who decides: nobody (work without risk, protective exits), a vote, people."""
-    case, now = known.case, known.now
-    if case.protective or set(case.draft.kinds) <= set(policy.auto_approve_kinds):
-        _approve(proposal, by="policy", reason="Policy approves this kind.", policy=policy, now=now)
-        return
-    said = _vote(proposal, known, policy=policy)
-    if said.approve is False:
-        _reject(proposal, code=said.code, reason=said.reason, by="vote", now=now)
-    elif said.approve is None or proposal.value_usd >= policy.human_from_usd:
-        _wait_for_people(proposal, said.reason, now=now)
-    else:
-        _approve(proposal, by="vote", reason=said.reason, policy=policy, now=now)
-
-
-def _vote(proposal: Proposal, known: Known, *, policy: Policy) -> Decided:
-    """Let the deciders vote on the kinds that need one; one no rejects, one "can't say" asks people."""
-    voting = [kind for kind in known.case.draft.kinds if kind in policy.needs_vote_kinds]
-    paths = sorted({settings.DECIDERS[kind.value] for kind in voting if kind.value in settings.DECIDERS})
-    if not paths:
-        return Decided(approve=None, reason="No vote settles this kind: people must decide.")
-    said = [load(path)(proposal, known, policy=policy) for path in paths]
-    for answer in (False, None):
-        for each in said:
-            if each.approve is answer:
-                return Decided(approve=answer, code=each.code, reason=each.reason)
-    return Decided(approve=True, reason=" ".join(each.reason for each in said))
-
-
-def _approve(proposal: Proposal, *, by: str, reason: str, policy: Policy, now: datetime) -> None:
-    """Approve inside the caller's transaction; where a gate, a reservation or a cap refuses by now, reject."""
-    draft = draft_of(proposal)
-    for step in draft.steps:
-        handler = handlers.of(step.kind)
-        if handler is not None:
-            handler.lock(step)  # what approving makes scarcer is locked before it is judged
-    judgements = gates.judge(known_of(proposal, now=now), policy=policy)
-    _record(proposal, judgements, stage=Verdict.Stage.APPROVAL, now=now)
-    denied = gates.first_denial(judgements)
-    if denied is None:
-        try:
-            with db.savepoint():
-                _commit_approval(proposal, draft, by=by, reason=reason, policy=policy, now=now)
-        except DomainError as refused:
-            proposal.status = ProposalStatus.PENDING
-            denied = Deny(refused.code, refused.detail)
-            _record(
-                proposal,
-                [Judgement(gate=f"spending:{refused.code}", denied=denied, facts={})],
-                stage=Verdict.Stage.APPROVAL,
-                now=now,
-            )
-    if denied is not None:
-        _reject(proposal, code=denied.code, reason=denied.reason, by="a gate", now=now)
-
-
-def _commit_approval(
-    proposal: Proposal, draft: Draft, *, by: str, reason: str, policy: Policy, now: datetime
-) -> Mission:
-    _end(proposal, to=ProposalStatus.APPROVED, code="approved", reason=reason, by=by, now=now)
-    mission = planning.open_mission(proposal=proposal, draft=draft, policy=policy, now=now)
-    if not proposal.protective:
-        # last, since the counter's row stays locked until the commit
-        caps.spend(mission=mission, kinds=draft.kinds, policy=policy, now=now)
-    return mission
-
-
-_ENDING_EVENT = {
-    ProposalStatus.APPROVED: EventKind.PROPOSAL_APPROVED,
-    ProposalStatus.REJECTED: EventKind.PROPOSAL_REJECTED,
-    ProposalStatus.CANCELLED: EventKind.PROPOSAL_CANCELLED,
-    ProposalStatus.EXPIRED: EventKind.PROPOSAL_EXPIRED,
-}
-
-
-def _reject(proposal: Proposal, *, code: str, reason: str, by: str, now: datetime) -> None:
-    _end(proposal, to=ProposalStatus.REJECTED, code=code, reason=reason, by=by, now=now)
-
-
-def _end(proposal: Proposal, *, to: ProposalStatus, code: str, reason: str, by: str, now: datetime) -> None:
-    states.move(proposal, to=to, code=code, reason=reason[:500], decided_by=by, decided_at=now)
-    events.emit(
-        kind=_ENDING_EVENT[to],
-        subject=proposal.subject,
-        agent=proposal.agent_id,
-        now=now,
-        data={"title": proposal.title, "code": code, "reason": reason[:500], "by": by},
-    )
-
-
-def _wait_for_people(proposal: Proposal, reason: str, *, now: datetime) -> None:
-    if proposal.waits_for_people_since is None:
-        proposal.waits_for_people_since = now
-        proposal.save(update_fields=["waits_for_people_since"])
-    events.emit(
-        kind=EventKind.PROPOSAL_WAITING,
-        subject=proposal.subject,
-        agent=proposal.agent_id,
-        now=now,
-        data={"title": proposal.title, "value_usd": str(proposal.value_usd), "reason": reason},
+def _link(proposal: Proposal, memories: Sequence[tuple[int, Decimal]], *, now: datetime) -> None:
+    Influence.objects.bulk_create(
+        Influence(proposal=proposal, memory_id=memory, effect=effect, at=now) for memory, effect in memories
     )
 
 

@@ -1,4 +1,6 @@
-"""The reflect step: an agent looks back on the outcomes of its missions. What is learned from it comes later."""
+"""The reflect step: an agent looks back on the outcomes of its missions. What is learnt of each is `learning`'s affair,
+whenever anybody looks back.
+"""
 
 from datetime import datetime, timedelta
 from typing import Any

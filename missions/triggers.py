@@ -6,13 +6,14 @@ stands in the database, so cooldowns hold across workers and restarts. What an a
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.db.models import F
 
 from agents.models import Agent
-from missions import caps, drafts, policies, proposals
+from missions import caps, drafts, influence, policies, proposals
 from missions.models import Proposal, TriggerState
 from missions.policy_keys import Policy, Proactive, Reactive
 from missions.vocabulary import CAP_OF_KIND, CapKey, ProposalSource, StepKind
@@ -52,12 +53,12 @@ def _run_proactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
 
 def _fire_proactive(rule: Proactive, policy: Policy, *, now: datetime) -> bool:
     key = f"proactive:{rule.agent}:{rule.topic}"
-    state = _due(key, now=now)
-    if state is None or not _is_active(rule.agent):
+    state = due(key, now=now)
+    if state is None or not is_active(rule.agent):
         return False
     dice = random.Random(f"{key}:{state.fired}")
     every = timedelta(minutes=rule.every_minutes * policy.trigger_pace)
-    _cool_down(state, until=now + every * dice.uniform(1 - JITTER, 1 + JITTER), now=now)
+    cool_down(state, until=now + every * dice.uniform(1 - JITTER, 1 + JITTER), now=now)
     cap = CAP_OF_KIND[StepKind(rule.step)]
     # the very first look is never skipped: a new company begins at once
     if (state.fired > 0 and dice.random() < policy.trigger_skip) or caps.ahead_of_pace(cap=cap, policy=policy, now=now):
@@ -86,7 +87,7 @@ def _run_reactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
     kinds = sorted({rule.event for rule in policy.reactive})
     events.number_new()
     with db.transaction():
-        state = _state(CURSOR, now=now)
+        state = locked_state(CURSOR, now=now)
         # the newest first: what is numbered between the two looks must stay before the cursor
         newest = events.newest_number()
         crashpoints.reach("triggers.newest_known")
@@ -96,11 +97,11 @@ def _run_reactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
             of_kind = [event for event in found if event.kind == rule.event]
             if of_kind and len(fired) < limit and _react(rule, of_kind, policy, now=now):
                 fired.append(f"{rule.event}:{rule.agent}")
-        TriggerState.objects.filter(pk=CURSOR).update(cursor=_seen_up_to(found, newest))
+        TriggerState.objects.filter(pk=CURSOR).update(cursor=seen_up_to(found, newest))
     return fired
 
 
-def _seen_up_to(found: Sequence[Event], newest: int) -> int:
+def seen_up_to(found: Sequence[Event], newest: int) -> int:
     """Behind the last event seen, or behind all that stood there where fewer than a beat's lot concerned us."""
     last = found[-1].number or 0 if found else 0
     return last if len(found) == EVENTS_PER_BEAT else max(last, newest)
@@ -109,8 +110,8 @@ def _seen_up_to(found: Sequence[Event], newest: int) -> int:
 def _react(rule: Reactive, found: Sequence[Event], policy: Policy, *, now: datetime) -> bool:
     """Cooldown first, then the pace of the day's trades, then the idea."""
     key = f"reactive:{rule.event}:{rule.agent}"
-    state = _due(key, now=now)
-    if state is None or not _is_active(rule.agent):
+    state = due(key, now=now)
+    if state is None or not is_active(rule.agent):
         return False
     if caps.ahead_of_pace(cap=CapKey.TRADES, policy=policy, now=now):
         return False
@@ -118,36 +119,44 @@ def _react(rule: Reactive, found: Sequence[Event], policy: Policy, *, now: datet
     if idea is None:
         return False
     cooldown = timedelta(minutes=rule.cooldown_minutes * policy.trigger_pace)
-    _cool_down(state, until=now + cooldown, now=now)
-    _propose(drafts.read(idea), key=key, cause=f"{key}:{state.fired}", now=now)
+    cool_down(state, until=now + cooldown, now=now)
+    cause = f"{key}:{state.fired}"
+    considered = influence.consider(drafts.read(idea), seed=cause, policy=policy, now=now)
+    _propose(considered.draft, key=key, cause=cause, now=now, memories=considered.memories)
     return True
 
 
-# --- state ----------------------------------------------------------------------------------------
+# --- state, for all whose cooldowns stand in the database -----------------------------------------
 
 
-def _state(key: str, *, now: datetime) -> TriggerState:
+def locked_state(key: str, *, now: datetime) -> TriggerState:
     """A trigger's row, locked until the transaction ends: two beats can't fire it both."""
     TriggerState.objects.get_or_create(key=key, defaults={"next_at": _EPOCH})
     return TriggerState.objects.select_for_update().get(key=key)
 
 
-def _due(key: str, *, now: datetime) -> TriggerState | None:
-    state = _state(key, now=now)
+def due(key: str, *, now: datetime) -> TriggerState | None:
+    """A trigger's row, locked, where its cooldown is over."""
+    state = locked_state(key, now=now)
     return state if state.next_at <= now else None
 
 
-def _is_active(agent: str) -> bool:
+def is_active(agent: str) -> bool:
     """An inactive agent proposes nothing; its rules wait, and hold nobody else's up."""
     return Agent.objects.filter(key=agent, active=True).exists()
 
 
-def _cool_down(state: TriggerState, *, until: datetime, now: datetime) -> None:
+def cool_down(state: TriggerState, *, until: datetime, now: datetime) -> None:
+    """Count a firing, and let the next not come before `until`."""
     TriggerState.objects.filter(pk=state.pk).update(next_at=until, last_fired_at=now, fired=F("fired") + 1)
 
 
-def _propose(draft: drafts.Draft, *, key: str, cause: str, now: datetime) -> Proposal:
-    proposal = proposals.submit_within(draft=draft, source=ProposalSource.TRIGGER, cause=cause, now=now)
+def _propose(
+    draft: drafts.Draft, *, key: str, cause: str, now: datetime, memories: Sequence[tuple[int, Decimal]] = ()
+) -> Proposal:
+    proposal = proposals.submit_within(
+        draft=draft, source=ProposalSource.TRIGGER, cause=cause, now=now, memories=memories
+    )
     events.emit(
         kind=EventKind.TRIGGER_FIRED,
         subject=f"trigger:{key}",

@@ -91,3 +91,26 @@ CAP_OF_KIND = {
     StepKind.SCALE_POSITION: CapKey.TRADES,
     StepKind.HOLD_ROUNDTABLE: CapKey.CONVERSATIONS,
 }
+
+
+class ConversationFormat(models.TextChoices):
+    MORNING_STANDUP = "morning_standup", "Morning stand-up"
+    POSITION_REVIEW = "position_review", "Position review"
+    POST_MORTEM = "post_mortem", "Post-mortem"
+    DEBATE = "debate", "Debate"
+    STRATEGY_SESSION = "strategy_session", "Strategy session"
+    WATERCOOLER = "watercooler", "At the watercooler"
+    TRADE_REVIEW = "trade_review", "Trade review"
+
+
+class ReactionStatus(models.TextChoices):
+    QUEUED = "queued", "Queued"
+    PROCESSING = "processing", "Processing"
+    PROCESSED = "processed", "Processed"
+    FAILED = "failed", "Failed"
+
+
+class ForecastStatus(models.TextChoices):
+    OPEN = "open", "Open"
+    SCORED = "scored", "Scored"
+    VOID = "void", "Void: nothing was traded"

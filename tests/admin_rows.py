@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import transaction
 
-from agents.models import Agent, Memory, Relationship
+from agents.models import Agent, Memory, Relationship, Score, Shift
 from dashboard.models import ApiToken, IdempotencyKey
 from missions.models import (
     Approval,
@@ -15,16 +15,19 @@ from missions.models import (
     BeatPhase,
     CapCharge,
     CapUse,
+    Forecast,
+    Influence,
     Mission,
     Outcome,
     PolicyVersion,
     Proposal,
+    Reaction,
     Step,
     TriggerState,
     Verdict,
     Word,
 )
-from roundtable.models import Vote
+from roundtable.models import Conversation, Exchange, Turn, VoiceUse, Vote
 from tradeco.common import db
 from tradeco.common.models import Breaker, Event, Lease, Pulse
 from trading.models import (
@@ -71,6 +74,64 @@ def proposal(**changes: Any) -> Proposal:
     return Proposal.objects.create(**{**values, **changes})
 
 
+def step(**changes: Any) -> Step:
+    """A queued step of a mission and a proposal of its own."""
+    now = db.now()
+    agent = changes.pop("agent_id", "atlas")
+    opened = changes.pop("mission", None) or Mission.objects.create(
+        proposal=proposal(agent_id=agent, status="approved", decided_at=now, waits_for_people_since=None),
+        agent_id=agent,
+        kind="conversation",
+        created_at=now,
+    )
+    values = {"place": 1, "kind": "hold_roundtable", "run_after": now, "attempts_max": 5, "created_at": now}
+    return Step.objects.create(**{**values, "mission": opened, **changes})
+
+
+def conversation(**changes: Any) -> Conversation:
+    """One that is under way, with atlas and sage."""
+    now = db.now()
+    values: dict[str, Any] = {
+        "format": "morning_standup",
+        "topic": "The day",
+        "participants": ["atlas", "sage"],
+        "temperature": "0.6",
+        "turns_planned": 6,
+        "seed": 1,
+        "status": "active",
+        "created_at": now,
+        "started_at": now,
+    }
+    found = {**values, **changes}
+    if found["status"] not in ("pending", "active"):
+        found.setdefault("ended_at", now)
+    return Conversation.objects.create(step=found.pop("step", None) or step(), **found)
+
+
+def turn(talk: Conversation, place: int, agent: str, *, memories: Any = (), to: str | None = None, **more: Any) -> Turn:
+    values = {"text": "I see it so.", "stance": "agree", "tone": "plain", "voice": "scripted", "at": db.now()}
+    said = Turn.objects.create(conversation=talk, place=place, agent_id=agent, to_id=to, **{**values, **more})
+    said.memories.set(memories)
+    return said
+
+
+def memory(agent: str, **changes: Any) -> Memory:
+    """A lesson of a cause of its own."""
+    values: dict[str, Any] = {
+        "type": "lesson",
+        "text": "Wait.",
+        "confidence": "0.7",
+        "cause": f"by hand:{Memory.objects.count()}",
+        "created_at": db.now(),
+    }
+    return Memory.objects.create(agent_id=agent, **{**values, **changes})
+
+
+def vote(on: Proposal, agent: str, **changes: Any) -> Vote:
+    values = {"stance": "agree", "reason": "Why not.", "at": db.now()}
+    return Vote.objects.create(proposal=on, agent_id=agent, **{**values, **changes})
+
+
 def populate(count: int, *, text: str = EVIL) -> None:
     """`count` more rows of every model that can have more."""
     first = Proposal.objects.count()
@@ -114,6 +175,7 @@ def _write(n: int, text: str) -> None:
     )
     _write_company(n, text, now)
     _write_trading(n, text, now, step)
+    _write_mind(n, text, now, made)
 
 
 def _write_company(n: int, text: str, now: Any) -> None:
@@ -161,6 +223,51 @@ def _write_company(n: int, text: str, now: Any) -> None:
     ApiToken.issue(user=user, name=text, scopes=["read"], now=now)
     IdempotencyKey.objects.create(
         user=user, key=f"{n}{text}", fingerprint="f", status=201, body={"a": text}, created_at=now
+    )
+
+
+def _write_mind(n: int, text: str, now: Any, made: Proposal) -> None:
+    memory = Memory.objects.get(cause=f"outcome:{n}")
+    talk = conversation(topic=text, about=f"proposal:{made.pk}", decides=made, reason=text)
+    asked = Exchange.objects.create(
+        prompt_hash=f"{n:064}",
+        model=text,
+        agent_id="sage",
+        prompt={"a": text},
+        answer=text,
+        valid=False,
+        error=text,
+        at=now,
+    )
+    turn(talk, 1, "sage", text=text, voice=text[:40], facts={"a": text}, exchange=asked, memories=[memory], to="atlas")
+    VoiceUse.objects.create(agent_id="sage", day=now.date() - timedelta(days=n), tokens=n)
+    pair = Relationship.objects.get(a_id=f"a{n}", b_id=f"b{n}")
+    Shift.objects.create(relationship=pair, cause=talk.subject, delta="0.01", before="0.49", after="0.5", at=now)
+    forecast = Forecast.objects.create(
+        proposal=made, agent_id="scout", probability="0.6", horizon_minutes=60, made_at=now
+    )
+    Score.objects.create(
+        agent_id="scout",
+        kind="entry",
+        cause=forecast.subject,
+        probability="0.6",
+        happened=True,
+        brier="0.16",
+        log_score="0.51",
+        at=now,
+    )
+    Influence.objects.create(proposal=made, memory=memory, effect="0.02", at=now)
+    Reaction.objects.create(
+        event=Event.objects.get(number=1_000_000 + n),
+        target_id="sage",
+        does=text[:40],
+        seed=text,
+        rolled="0.5",
+        probability="1",
+        answered=True,
+        proposal=made,
+        reason=text,
+        at=now,
     )
 
 

@@ -89,6 +89,15 @@ def test_real_money_is_refused_under_the_policies_of_the_demo(settings: Settings
     assert checks.real_money_has_careful_policies(None) == []
 
 
+def test_a_voice_that_nobody_can_reach_is_refused(settings: Settings) -> None:
+    settings.VOICE = "shouting"
+    assert ids(checks.voice_is_set_up(None)) == ["tradeco.E007"]
+    settings.VOICE, settings.VOICE_URL, settings.VOICE_MODEL = "openai", "", "small"
+    assert ids(checks.voice_is_set_up(None)) == ["tradeco.E007"]
+    settings.VOICE_URL = "https://voices.example/v1"
+    assert checks.voice_is_set_up(None) == []
+
+
 def test_a_deployment_is_told_what_it_lacks(settings: Settings) -> None:
     settings.TRADECO_TLS, settings.ALLOWED_HOSTS = False, ["*"]
     settings.EMBEDDED_POSTGRES, settings.POLICY_SET = True, "production"

@@ -30,7 +30,8 @@ def test_a_beat_runs_the_company_s_phases_in_order_within_their_budgets(settings
     recorded = done.phases.order_by("place").values_list("name", "place", "budget_milliseconds")
     assert list(recorded) == [(name, n, budget) for n, (name, _, budget, _) in enumerate(settings.HEARTBEAT, 1)]
     assert set(statuses(done).values()) == {"success"}
-    assert sum(budget for _, _, budget, _ in settings.HEARTBEAT) / 1000 <= heartbeat.LEASE_SECONDS / 2
+    # the lease is renewed before each phase
+    assert max(budget for _, _, budget, _ in settings.HEARTBEAT) / 1000 <= heartbeat.LEASE_SECONDS / 2
     assert done.finished_at is not None
     assert done.asked_by == "the test"
 

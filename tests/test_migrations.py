@@ -17,7 +17,7 @@ from agents.models import Memory
 from dashboard.models import IdempotencyKey
 from missions import heartbeat, policies, proposals
 from missions.models import Word
-from tests import cast, other_database
+from tests import admin_rows, cast, other_database
 from tradeco.common import db, events, pulses
 from tradeco.common.models import Breaker
 from trading import findings, money, portfolio, stops
@@ -46,6 +46,7 @@ def filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         cast.open_company()
         _trade()
         _decide_and_remember()
+        admin_rows.populate(1)
         assert [table for table in _our_tables() if not _rows(table)] == [], "these tables would prove nothing"
         yield
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, transaction
 
 from agents.models import Agent
-from missions import approvals, proposals
+from missions import approvals, deciding, proposals
 from missions.models import Approval, CapUse, Mission, Proposal, Step
 from missions.proposals import AlreadyDecided, ApprovedAlready, OwnProposal, ProposalExpired
 from missions.vocabulary import ProposalSource
@@ -124,7 +124,7 @@ def test_a_proposal_knows_its_policy_revision_and_its_seed() -> None:
 def test_a_stored_proposal_is_the_draft_that_it_was() -> None:
     draft = cast.buy(size_usd="20.00", stop_loss_pct="2")
     proposal = cast.submit(draft)
-    again = proposals.draft_of(Proposal.objects.get(pk=proposal.pk))
+    again = deciding.draft_of(Proposal.objects.get(pk=proposal.pk))
     assert [step.typed for step in again.steps] == [step.typed for step in draft.steps]
     assert (again.agent, again.title, again.confidence) == (draft.agent, draft.title, draft.confidence)
 

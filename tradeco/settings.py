@@ -1,8 +1,8 @@
 """How this deployment is set up, and how the company is wired.
 
 Everything that differs between machines comes from the environment; everything that staff may change while
-the company runs is policy (`missions/policies.py`), never a setting. The dotted-path tables at the end are
-the one place where lower layers learn of upper ones.
+the company runs is policy (`missions/policies.py`), never a setting. `wiring` holds the tables of dotted paths, the
+one place where lower layers learn of upper ones.
 """
 
 import os
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import django_stubs_ext
 import environ
 
+from tradeco import wiring
 from tradeco.common import logs, postgres
 
 django_stubs_ext.monkeypatch()  # lets ModelAdmin[Proposal] and its like be written at run time
@@ -282,6 +283,15 @@ MARKET_SPEED = env.float("TRADECO_MARKET_SPEED", default=4.0)
 POLICY_SET = env.str("TRADECO_POLICY_SET", default="demo")
 """The set of policies that a new company opens with: demo or production. Later changes are versions."""
 
+# --- voices ---------------------------------------------------------------------------------------
+VOICE = env.str("TRADECO_VOICE", default="scripted")
+"""scripted: agents speak from the facts by a script. openai: a language model finds the words."""
+VOICE_URL = env.str("TRADECO_VOICE_URL", default="")
+"""Base address of an OpenAI-compatible endpoint, such as https://api.example.com/v1."""
+VOICE_KEY = env.str("TRADECO_VOICE_KEY", default="")
+VOICE_MODEL = env.str("TRADECO_VOICE_MODEL", default="")
+VOICE_TIMEOUT_SECONDS = env.float("TRADECO_VOICE_TIMEOUT_SECONDS", default=20.0)
+
 # --- processes ------------------------------------------------------------------------------------
 Q_CLUSTER = {  # design notes in docs/decisions: each figure avoids a measured trap of django-q2 1.11
     "name": "tradeco",
@@ -348,87 +358,18 @@ DOORBELL_TASK = "missions.tasks.drain"
 BEAT_TASK = "missions.tasks.beat"
 
 # --- how the company is wired ---------------------------------------------------------------------
-STEP_HANDLERS = {
-    "analyze_signal": "trading.analysis.Analyze",
-    "calculate_risk": "trading.analysis.AssessRisk",
-    "monitor_position": "trading.analysis.Monitor",
-    "execute_trade": "trading.execution.Trade",
-    "close_position": "trading.execution.Close",
-    "scale_position": "trading.execution.Scale",
-    "reflect": "missions.reflection.Reflect",
-}
-GATES = [
-    "missions.gates.company_is_active",
-    "missions.gates.kinds_belong_together",
-    "missions.gates.confidence_suffices",
-    "missions.gates.caps_are_left",
-    "trading.gates.market_is_known_and_open",
-    "trading.gates.nothing_is_in_doubt",
-    "trading.gates.books_agree_with_the_chain",
-    "trading.gates.fees_can_be_paid",
-    "trading.gates.token_is_safe",
-    "trading.gates.price_is_fresh",
-    "trading.gates.slippage_is_bounded",
-    "trading.gates.there_is_something_to_sell",
-    "trading.gates.open_positions_are_left",
-    "trading.gates.size_is_within_limits",
-    "trading.gates.exposure_is_within_limits",
-    "trading.gates.cash_suffices",
-    "trading.gates.losses_halt_entries",
-    "trading.gates.losers_are_not_enlarged",
-]
-FACTS = {
-    "company": "missions.facts.company",
-    "caps": "missions.facts.caps",
-    "market": "trading.facts.market",
-    "trade": "trading.facts.trade",
-    "portfolio": "trading.facts.portfolio",
-    "reconciliation": "trading.facts.reconciliation",
-    "reserve": "trading.facts.reserve",
-    "token": "trading.facts.token",  # a path  # nosec B105
-    "signals": "trading.facts.signals",
-    "worth": "trading.facts.worth",
-}
-DECIDERS = {
-    "execute_trade": "roundtable.rule_vote.vote",
-    "close_position": "roundtable.rule_vote.vote",
-    "scale_position": "roundtable.rule_vote.vote",
-}
-ADMIN_PANELS = {  # what upper apps add to the pages of missions
-    "missions.proposal": ["roundtable.admin_panels.votes_of_proposal"],
-    "missions.mission": ["trading.admin_panels.orders_of_mission"],
-    "missions.step": ["trading.admin_panels.order_of_step"],
-}
-ADMIN_WAITING = {  # what upper apps add to the desk's first page, and who may see it
-    "trading.view_finding": "trading.admin_panels.findings_that_wait",
-}
-VENUE = "trading.venues.paper.PaperVenue" if NETWORK == "paper" else "trading.network.venue"
-FEED = {
-    "paper": "trading.feeds.computed",
-    "sandbox": "trading.feeds.served",
-    "mainnet": "trading.feeds.polled",
-}.get(NETWORK, "")
-REACTIVE_TRIGGERS = "trading.ideas.respond"
-HEARTBEAT = [  # (phase, what it runs, budget in ms, upper bound of rows it may touch)
-    ("triggers", "missions.triggers.run", 4000, 20),
-    ("rescue", "missions.rescue.run", 2000, 100),
-    ("reconcile", "trading.reconciliation.run", 3000, 100),
-    ("marks_and_stops", "trading.stops.run", 2000, 100),
-    ("equity", "trading.portfolio.snapshot", 1000, 1),
-    ("expire", "missions.proposals.expire", 1000, 200),
-    ("prune", "missions.prune.run", 1000, 5000),
-]
-PRUNE = {
-    "events": "tradeco.common.events.prune",
-    "beats": "missions.heartbeat.prune",
-    "prices": "trading.market.prune",
-    "signals": "trading.analysis.prune",
-    "pulses": "tradeco.common.pulses.prune",
-    "answers": "dashboard.api.idempotency.prune",
-}
-READINESS = {
-    "worker": "missions.watch.worker_readiness",
-    "beat": "missions.watch.beat_readiness",
-    "market": "trading.market.readiness",
-}
-METRICS = ["tradeco.common.metrics.collect", "missions.metrics.collect", "trading.metrics.collect"]
+VENUE = wiring.VENUES.get(NETWORK, "")
+FEED = wiring.FEEDS.get(NETWORK, "")
+ADMIN_PANELS = wiring.ADMIN_PANELS
+ADMIN_WAITING = wiring.ADMIN_WAITING
+DECIDERS = wiring.DECIDERS
+FACTS = wiring.FACTS
+GATES = wiring.GATES
+HEARTBEAT = wiring.HEARTBEAT
+INITIATIVES = wiring.INITIATIVES
+METRICS = wiring.METRICS
+PRUNE = wiring.PRUNE
+REACTIVE_TRIGGERS = wiring.REACTIVE_TRIGGERS
+READINESS = wiring.READINESS
+STEP_HANDLERS = wiring.STEP_HANDLERS
+TALKED_OF = wiring.TALKED_OF

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 
-from missions import claims, drafts, execution, proposals
+from missions import claims, drafts, execution, policies, proposals
 from missions.models import Company, Step
 from missions.vocabulary import ProposalSource, ProposalStatus
 from tradeco.common import backups, db, leases, postgres
@@ -40,6 +41,7 @@ BEGIN_SECONDS = 120.0
 TRADE_SECONDS = 60.0  # for one; a quiet machine needs one
 QUIET_SECONDS = 10.0  # that the restored company is watched doing nothing
 SIZE_USD = "10.00"
+TALKED_OVER_FROM = "1000000"  # USD
 SLOT_SECONDS = "0.05"
 SWEEP_SECONDS = 3600.0
 
@@ -84,6 +86,7 @@ def run(*, before: int, after: int, say: Callable[[str], None]) -> Verdict:
         running.callback(server.stop)
         running.callback(connection.close)
         call_command("bootstrap", verbosity=0, stdout=open(os.devnull, "w"))  # noqa: SIM115  as long as we live
+        _decide_at_once()
         _begin_trading(running)
         trader = _Trader()
         trader.trade(before)
@@ -114,6 +117,12 @@ def run(*, before: int, after: int, say: Callable[[str], None]) -> Verdict:
 
 
 # --- trading --------------------------------------------------------------------------------------
+
+
+def _decide_at_once() -> None:
+    """The drill proposes and carries out in one breath: nothing is talked over."""
+    admin = get_user_model().objects.get(username="admin")
+    policies.change(key="roundtable_from_usd", value=TALKED_OVER_FROM, author=admin, reason="drill", now=db.now())
 
 
 def _begin_trading(running: ExitStack) -> None:

@@ -25,7 +25,8 @@ def market(known: Known) -> dict[str, Any]:
     found = known.once(_market)
     if found is None:
         return {"known": False}
-    age = (known.now - found.received_at).total_seconds() if found.received_at else None
+    # a price that came while we were looking is no second old, and JSON knows no negative zero
+    age = max(0.0, (known.now - found.received_at).total_seconds()) if found.received_at else None
     return {
         "known": True,
         "name": found.name,

@@ -45,6 +45,9 @@ def prepare() -> None:
         "step_lease_seconds": LEASE_SECONDS,
         "trades_per_day": 1_000_000,
         "analyses_per_day": 1_000_000,
+        "conversations_per_day": 1_000_000,
+        "turn_seconds": 0.2,  # some of the trades are talked over, under the same fire
+        "reviews_waiting_max": 2,
         "exposure_max": "0.9",
         "position_max": "0.3",
         "position_usd_max": "2000",

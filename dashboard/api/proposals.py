@@ -19,14 +19,16 @@ from dashboard.api.permissions import person, scopes_of
 from dashboard.api.shapes import AgentKey, ListQuery, Moment, Number, Shape, Usd, Why, read_body
 from dashboard.models import Scope
 from missions import drafts, proposals
-from missions.models import Mission, Proposal, Step, Verdict
-from missions.vocabulary import MissionStatus, ProposalSource, ProposalStatus, StepKind, StepStatus
+from missions.models import Influence, Mission, Proposal, Step, Verdict
+from missions.vocabulary import ForecastStatus, MissionStatus, ProposalSource, ProposalStatus, StepKind, StepStatus
 from roundtable.models import Stance
 
 
 class ForecastShape(Shape):
     probability: Number
     horizon_minutes: int
+    status: Annotated[ForecastStatus | None, Field(description="null: made before forecasts were followed up")]
+    happened: Annotated[bool | None, Field(description="null until it is scored")]
 
 
 class VerdictShape(Shape):
@@ -36,6 +38,18 @@ class VerdictShape(Shape):
     code: str
     reason: str
     facts: dict[str, Any]
+
+
+class InfluenceShape(Shape):
+    """A memory that changed the proposal."""
+
+    memory: int
+    effect: Annotated[Number, Field(description="What it added to the confidence")]
+    text: str
+
+    @classmethod
+    def of(cls, row: Influence) -> "InfluenceShape":
+        return cls(memory=row.memory_id, effect=row.effect, text=row.memory.text)
 
 
 class VoteShape(Shape):
@@ -82,7 +96,9 @@ class ProposalRow(Shape):
     created_at: Moment
     expires_at: Moment
     decided_at: Moment | None
+    vote_by: Annotated[Moment | None, Field(description="A roundtable decides until then; afterwards people do")]
     waits_for_people_since: Moment | None
+    conversation: Annotated[int | None, Field(description="Where it is talked over")]
     votes: list[VoteShape]
     mission: MissionInBrief | None
 
@@ -92,42 +108,48 @@ class ProposalRow(Shape):
 
 
 class ProposalShape(ProposalRow):
-    """One proposal, with what each gate said."""
+    """One proposal, with what each gate said and the memories that changed it."""
 
     verdicts: list[VerdictShape]
+    influences: list[InfluenceShape]
 
     @classmethod
     def of(cls, row: Proposal) -> "ProposalShape":
-        return cls.model_validate({**_fields(row), "verdicts": list(row.verdicts.all())})
+        influences = [InfluenceShape.of(influence) for influence in row.influences.all()]
+        return cls.model_validate({**_fields(row), "verdicts": list(row.verdicts.all()), "influences": influences})
 
 
 def _fields(row: Proposal) -> dict[str, Any]:
     plain = {name: getattr(row, name) for name in _PLAIN}
     mission: Mission | None = getattr(row, "mission", None)
+    conversation = getattr(row, "conversation", None)
     return {
         **plain,
         "agent": row.agent_id,
         "author": row.author.get_username() if row.author else None,
         "forecast": _forecast(row),
+        "conversation": conversation and conversation.pk,
         "votes": list(row.votes.all()),
         "mission": mission and {"id": mission.pk, "status": mission.status, "steps": list(mission.steps.all())},
     }
 
 
-_PLAIN = sorted(set(ProposalRow.model_fields) - {"agent", "author", "forecast", "votes", "mission"})
+_PLAIN = sorted(set(ProposalRow.model_fields) - {"agent", "author", "forecast", "conversation", "votes", "mission"})
 
 
-def _forecast(row: Proposal) -> dict[str, Any] | None:
-    if row.forecast_probability is None:
-        return None
-    return {"probability": row.forecast_probability, "horizon_minutes": row.forecast_horizon_minutes}
+def _forecast(row: Proposal) -> Any:
+    if hasattr(row, "forecast") or row.forecast_probability is None:
+        return getattr(row, "forecast", None)
+    stated = {"probability": row.forecast_probability, "horizon_minutes": row.forecast_horizon_minutes}
+    return {**stated, "status": None, "happened": None}
 
 
 def with_everything(*, verdicts: bool) -> QuerySet[Proposal]:
     """Proposals with all that their shape reads, in a fixed number of queries."""
     steps = Prefetch("mission__steps", queryset=Step.objects.order_by("place"))
-    found = Proposal.objects.select_related("author", "mission").prefetch_related("votes", steps)
-    return found.prefetch_related("verdicts") if verdicts else found
+    found = Proposal.objects.select_related("author", "mission", "forecast", "conversation")
+    found = found.prefetch_related("votes", steps)
+    return found.prefetch_related("verdicts", "influences__memory") if verdicts else found
 
 
 def as_json(proposal_id: int) -> dict[str, Any]:

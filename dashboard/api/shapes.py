@@ -60,7 +60,8 @@ Raw = Annotated[
     WithJsonSchema({"type": "string", "description": "Integer of the asset's smallest unit"}),
 ]
 Moment = Annotated[datetime, AfterValidator(_as_utc)]
-Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S"), AfterValidator(_is_text)]
+Text = Annotated[str, AfterValidator(_is_text)]
+Reason = Annotated[Text, Field(min_length=1, max_length=500, pattern=r"\S")]
 AgentKey = Annotated[str, Field(pattern=r"^[a-z]{2,20}$")]
 MarketName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]{2,12}/[A-Za-z0-9]{2,12}$")]
 RowId = Annotated[int, Field(ge=1, le=2**63 - 1)]

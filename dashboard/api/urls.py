@@ -2,7 +2,18 @@
 
 from django.urls import URLPattern, URLResolver, path, re_path, register_converter
 
-from dashboard.api import agents, company, events, findings, missions, proposals, tokens, trading
+from dashboard.api import (
+    agents,
+    company,
+    conversations,
+    events,
+    findings,
+    missions,
+    proposals,
+    provenance,
+    tokens,
+    trading,
+)
 from dashboard.api.endpoint import Nothing
 
 ID_MAX = 2**63 - 1
@@ -35,19 +46,39 @@ class KeyConverter:
         return value
 
 
+class PairConverter:
+    """Two agents, such as atlas-sage."""
+
+    regex = "[a-z]{2,20}-[a-z]{2,20}"
+
+    def to_python(self, value: str) -> tuple[str, str]:
+        one, _, other = value.partition("-")
+        return one, other
+
+    def to_url(self, value: tuple[str, str]) -> str:
+        return "-".join(value)
+
+
 register_converter(IdConverter, "row_id")
 register_converter(KeyConverter, "key")
+register_converter(PairConverter, "pair")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("agents/", agents.Agents.as_view()),
     path("agents/<key:key>/", agents.OneAgent.as_view()),
     path("agents/<key:key>/memories/", agents.Memories.as_view()),
+    path("agents/<key:key>/track-record/", agents.TrackRecord.as_view()),
     path("relationships/", agents.Relationships.as_view()),
+    path("relationships/<pair:pair>/", agents.OnePair.as_view()),
+    path("conversations/", conversations.Conversations.as_view()),
+    path("conversations/<row_id:id>/", conversations.OneConversation.as_view()),
     path("proposals/", proposals.Proposals.as_view()),
     path("proposals/<row_id:id>/", proposals.OneProposal.as_view()),
     path("proposals/<row_id:id>/approve/", proposals.Approve.as_view()),
     path("proposals/<row_id:id>/reject/", proposals.Reject.as_view()),
     path("proposals/<row_id:id>/cancel/", proposals.Cancel.as_view()),
+    path("proposals/<row_id:id>/provenance/", provenance.ProposalProvenance.as_view()),
+    path("provenance/", provenance.Provenance.as_view()),
     path("missions/", missions.Missions.as_view()),
     path("missions/<row_id:id>/", missions.OneMission.as_view()),
     path("missions/<row_id:id>/cancel/", missions.CancelMission.as_view()),

@@ -2,6 +2,7 @@
 
 from missions.models.company import CapCharge, CapUse, Company
 from missions.models.heartbeat import Beat, BeatPhase, TriggerState
+from missions.models.mind import Forecast, Influence, Reaction
 from missions.models.mission import Mission, Outcome
 from missions.models.policy import PolicyVersion
 from missions.models.proposal import Approval, Proposal, Verdict
@@ -15,10 +16,13 @@ __all__ = [
     "CapCharge",
     "CapUse",
     "Company",
+    "Forecast",
+    "Influence",
     "Mission",
     "Outcome",
     "PolicyVersion",
     "Proposal",
+    "Reaction",
     "Step",
     "TriggerState",
     "Verdict",

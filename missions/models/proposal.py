@@ -53,6 +53,9 @@ class Proposal(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True, blank=True)
+    vote_by = models.DateTimeField(
+        null=True, blank=True, help_text="A roundtable decides it until then; afterwards people do"
+    )
     waits_for_people_since = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -79,6 +82,8 @@ class Proposal(models.Model):
             models.Index(name="proposal_desk", fields=["-decided_at"]),
             # heartbeat: what expires next
             models.Index(name="proposal_expiring", fields=["expires_at"], condition=Q(status="pending")),
+            # heartbeat: votes that must come to an end
+            models.Index(name="proposal_vote_due", fields=["vote_by"], condition=Q(status="pending")),
             models.Index(name="proposal_agent_newest", fields=["agent", "-id"]),
         ]
 
@@ -104,6 +109,7 @@ class Verdict(models.Model):
     code = models.CharField(max_length=60, blank=True)
     reason = models.CharField(max_length=500, blank=True)
     facts = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    revision = models.BigIntegerField(default=0, help_text="Policy revision that it was judged by")
     at = models.DateTimeField()
 
     class Meta:

@@ -18,7 +18,8 @@ MATRIX = [  # (address, method, roles that may)
         "proposals/<row_id:id>/", "missions/", "missions/<row_id:id>/", "steps/", "steps/<row_id:id>/",
         "policies/", "policies/<key:key>/versions/", "caps/", "orders/", "orders/<row_id:id>/", "positions/",
         "positions/<row_id:id>/", "portfolio/", "equity/", "prices/", "events/", "heartbeats/", "stats/",
-        "company/", "tokens/", "findings/",
+        "company/", "tokens/", "findings/", "agents/<key:key>/track-record/", "relationships/<pair:pair>/",
+        "conversations/", "conversations/<row_id:id>/", "proposals/<row_id:id>/provenance/", "provenance/",
     )),
     ("proposals/", "POST", "reviewer operator"),
     ("proposals/<row_id:id>/approve/", "POST", "reviewer operator"),
@@ -39,7 +40,7 @@ MATRIX = [  # (address, method, roles that may)
 
 def ask(program: Program, path: str, method: str) -> Any:
     """An otherwise empty request; ids that nobody has."""
-    address = path.replace("<row_id:id>", "999999")
+    address = path.replace("<row_id:id>", "999999").replace("<pair:pair>", "atlas-sage")
     address = address.replace("agents/<key:key>", "agents/scout").replace("<key:key>", "trades_per_day")
     if method == "GET":
         return program.get(address)

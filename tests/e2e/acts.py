@@ -1,5 +1,6 @@
 """What tests have a running company do, and how they know that it did."""
 
+from functools import partial
 from typing import Any
 
 from tests.e2e import books
@@ -39,12 +40,19 @@ def trades(run: CompanyRun) -> None:
         taken = {position["market"] for position in run.results("positions/?status=open")}
         for market in ("SOL/USDC", "WIF/USDC", "JUP/USDC", "BONK/USDC"):
             if market not in taken:
-                proposal = run.propose("execute_trade", side="buy", market=market, size_usd="20.00")
+                made = run.propose("execute_trade", side="buy", market=market, size_usd="20.00")
+                proposal = until(partial(_decided, run, made["id"]), seconds=90)
                 if proposal["status"] == "approved":
                     return proposal
         return None
 
-    proposal = until(bought, seconds=60)
+    proposal = until(bought, seconds=180)
     step = proposal["mission"]["steps"][0]["id"]
     ended = "SELECT status FROM trading_order WHERE step_id = %s"
     until(lambda: run.one(ended, step) == "filled", seconds=90, what=lambda: (run.one(ended, step), run.console()))
+
+
+def _decided(run: CompanyRun, number: int) -> dict[str, Any] | None:
+    """A proposal, once the agents have talked it over."""
+    found: dict[str, Any] = run.get(f"proposals/{number}/")
+    return found if found["status"] != "pending" else None

@@ -16,6 +16,15 @@ from tests.e2e.company_run import STOP_SECONDS, CompanyRun, company, until
 pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(420)]
 
 
+LEARNT = "SELECT count(*) FROM agents_memory WHERE cause LIKE 'outcome:%%'"
+REMEMBERED = """
+SELECT count(*) FROM missions_influence influence
+  JOIN agents_memory memory ON memory.id = influence.memory_id
+  JOIN missions_proposal proposal ON proposal.id = influence.proposal_id
+  WHERE proposal.created_at > memory.created_at AND proposal.rationale LIKE '%%Remembers%%#' || memory.id || ':%%'
+"""
+
+
 class Day:
     """A running company, and when things first happened in it, in seconds after its first page answered."""
 
@@ -25,6 +34,9 @@ class Day:
         self.ready_after = self._once(run.ready, within=60)
         self.filled_after = self._once(lambda: run.results("orders/?status=filled"), within=120)
         self.closed_after = self._once(lambda: run.results("positions/?status=closed"), within=300)
+        self.talked_after = self._once(lambda: run.results("conversations/?status=completed"), within=300)
+        self.learnt_after = self._once(lambda: run.one(LEARNT), within=300)
+        self.remembered_after = self._once(lambda: run.one(REMEMBERED), within=300)
 
     def _once(self, true: Any, *, within: float) -> float:
         until(true, seconds=within, what=self.run.console)
@@ -64,6 +76,16 @@ def test_a_position_closes_with_the_result_that_its_fills_made(day: Day) -> None
     assert Decimal(position["realized_pnl_usd"]) == Decimal(earned).scaleb(-6) != 0
     outcomes = day.run.one("SELECT count(*) FROM missions_outcome WHERE pnl_usd IS NOT NULL")
     assert outcomes >= 1, "agents can learn from it"
+
+
+def test_within_five_minutes_agents_talk_drift_learn_and_decide_by_what_they_remember(day: Day) -> None:
+    assert max(day.talked_after, day.learnt_after, day.remembered_after) <= 300
+    talks = day.run.results("conversations/?status=completed&limit=50")
+    turns = [turn for talk in talks for turn in talk["turns"]]
+    assert len(turns) >= 3
+    assert all(0 < len(turn["text"]) <= 120 for turn in turns)
+    assert day.run.one("SELECT count(*) FROM agents_shift") > 0
+    assert day.run.one("SELECT max(abs(delta)) FROM agents_shift") <= Decimal("0.03")
 
 
 def test_the_portfolio_says_what_the_ledger_says(day: Day) -> None:

@@ -16,15 +16,18 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connectio
 
 POSTGRES_OLDEST = 14  # the oldest major version that its makers still mend
 POLICY_SETS = ("demo", "production")
+VOICES = ("scripted", "openai")
 NETWORKS = ("paper", "sandbox", "mainnet")
 WIRING = (
     "STEP_HANDLERS",
     "GATES",
     "FACTS",
+    "TALKED_OF",
     "DECIDERS",
     "VENUE",
     "FEED",
     "REACTIVE_TRIGGERS",
+    "INITIATIVES",
     "HEARTBEAT",
     "PRUNE",
     "READINESS",
@@ -186,6 +189,19 @@ def real_money_has_careful_policies(app_configs: Apps, **kwargs: Any) -> list[Ch
             id="tradeco.E006",
         )
     ]
+
+
+@register()
+def voice_is_set_up(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """tradeco.E007: a language model speaks only where its address and name are known."""
+    if settings.VOICE not in VOICES:
+        problem, hint = f"TRADECO_VOICE is {settings.VOICE!r}.", f"Use one of: {', '.join(VOICES)}."
+    elif settings.VOICE == "openai" and not (settings.VOICE_URL and settings.VOICE_MODEL):
+        problem = "TRADECO_VOICE is openai, and nothing says which model is asked where."
+        hint = "Set TRADECO_VOICE_URL and TRADECO_VOICE_MODEL, and TRADECO_VOICE_KEY where it asks for one."
+    else:
+        return []
+    return [Error(problem, hint=hint, id="tradeco.E007")]
 
 
 @register(Tags.security, deploy=True)

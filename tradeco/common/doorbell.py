@@ -22,9 +22,13 @@ def ring_for_a_beat() -> None:
     async_task(settings.BEAT_TASK)
 
 
+def unanswered() -> int:
+    """How many tasks wait that no worker has taken yet."""
+    return int(OrmQ.objects.filter(lock__lte=timezone.now()).count())
+
+
 def _ring_steps() -> None:
-    unanswered = OrmQ.objects.filter(lock__lte=timezone.now()).count()
-    if unanswered < settings.Q_CLUSTER["workers"]:
+    if unanswered() < settings.Q_CLUSTER["workers"]:
         async_task(settings.DOORBELL_TASK)
 
 

@@ -18,7 +18,23 @@ class EventKind(models.TextChoices):
     PROPOSAL_REJECTED = "proposal.rejected", "A proposal was rejected"
     PROPOSAL_CANCELLED = "proposal.cancelled", "A proposal was withdrawn"
     PROPOSAL_EXPIRED = "proposal.expired", "A proposal expired undecided"
+    PROPOSAL_TALKED_OVER = "proposal.talked_over", "A proposal went to a roundtable"
     VOTE_CAST = "vote.cast", "An agent voted"
+
+    CONVERSATION_OPENED = "conversation.opened", "A conversation was arranged"
+    TURN_SPOKEN = "conversation.turn", "An agent spoke"
+    CONVERSATION_COMPLETED = "conversation.completed", "A conversation came to its end"
+    CONVERSATION_FAILED = "conversation.failed", "A conversation was given up"
+    CONVERSATION_CANCELLED = "conversation.cancelled", "A conversation was called off"
+    RELATIONSHIP_SHIFTED = "relationship.shifted", "Two agents moved closer or apart"
+
+    MEMORY_KEPT = "memory.kept", "An agent remembers something new"
+    MEMORY_CONFIRMED = "memory.confirmed", "What an agent remembers was confirmed"
+    MEMORY_CONTRADICTED = "memory.contradicted", "What an agent remembers was contradicted"
+    MEMORY_PROMOTED = "memory.promoted", "What one agent learnt, all know now"
+    MEMORY_ARCHIVED = "memory.archived", "A memory was laid aside"
+    FORECAST_SCORED = "forecast.scored", "A forecast met its horizon"
+    REACTION_PROCESSED = "reaction.processed", "An agent answered another's doing"
 
     MISSION_APPROVED = "mission.approved", "A mission was opened"
     MISSION_RUNNING = "mission.running", "Work on a mission began"

@@ -1,0 +1,40 @@
+"""Running what is due: a worker waits for a step that wants its next visit soon, but keeps no other task waiting."""
+
+import pytest
+from django_q.models import OrmQ
+
+from missions import execution
+from roundtable.models import Conversation
+from tests import cast, talk
+from tradeco.common import db
+
+pytestmark = pytest.mark.usefixtures("company")
+
+
+@pytest.fixture
+def talking() -> Conversation:
+    cast.force_policy(turn_seconds=0.3)
+    return talk.held("watercooler", topic="How the day felt")
+
+
+def test_a_conversation_is_held_in_one_go_with_its_pauses(talking: Conversation) -> None:
+    began = db.now()
+    assert execution.drain(budget_seconds=30) == {"park": 1 + talking.turns_planned, "succeeded": 1}
+    talking.refresh_from_db()
+    assert talking.status == "completed"
+    assert (db.now() - began).total_seconds() > 0.3 * (talking.turns_planned - 1)
+
+
+def test_who_only_waits_leaves_for_another_task(talking: Conversation) -> None:
+    OrmQ.objects.create(key="tradeco", payload="a beat", lock=db.now())
+    done = execution.drain(budget_seconds=30)
+    assert "succeeded" not in done
+    assert talking.turns.count() == 1
+    OrmQ.objects.all().delete()
+    assert execution.drain(budget_seconds=30)["succeeded"] == 1
+
+
+def test_what_is_due_is_done_before_another_task_is_let_in(talking: Conversation) -> None:
+    OrmQ.objects.create(key="tradeco", payload="a beat", lock=db.now())
+    cast.submit(cast.analysis_draft())
+    assert execution.drain(budget_seconds=30)["succeeded"] == 1
