@@ -179,7 +179,7 @@ def test_a_panel_that_fails_says_so_and_the_rest_of_the_page_stands(
 ) -> None:
     real = admin_base.load
     monkeypatch.setattr(
-        admin_base, "load", lambda path: _broken_panel if path.startswith("roundtable.") else real(path)
+        admin_base, "load", lambda path: _broken_panel if path.endswith(".votes_of_proposal") else real(path)
     )
     seen = as_person(alice).get(page(waiting)).text
     assert seen.count("This part could not be shown") == 1

@@ -513,7 +513,7 @@ def test_two_seeds_through_the_command_are_paired_repeatable_and_leave_nothing(t
     told = []
     for name in ("first.json", "again.json"):
         process = started(
-            "--seeds", "2", "--arms", "neither,both", "--days", "0.004", "--json", str(tmp_path / name), folder=tmp_path
+            "--seeds", "2", "--arms", "neither,both", "--days", "0.003", "--json", str(tmp_path / name), folder=tmp_path
         )
         said, progress = process.communicate(timeout=600)
         assert process.returncode == 0, progress

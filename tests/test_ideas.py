@@ -15,7 +15,7 @@ from tests.test_influence import learns
 from tradeco.common import db, events
 from tradeco.common.models import Event
 from trading import ideas
-from trading.models import Market, Order, Signal
+from trading.models import Feed, Market, Order, Signal
 
 pytestmark = pytest.mark.usefixtures("company")
 
@@ -52,6 +52,15 @@ def test_scout_enters_on_the_strongest_buy_with_stops_and_a_forecast() -> None:
     assert Decimal(params["size_usd"]) == Decimal("323.00")
     assert draft["forecast"] == {"probability": "0.6", "horizon_minutes": 10}
     assert cast.submit(drafts.read(draft)).status == "approved"
+
+
+def test_a_forecast_reaches_as_far_as_the_longest_holding() -> None:
+    found = heard("signal.strong", **strong("SOL/USDC", "buy", "0.95"))
+    Feed.objects.update(bar_seconds=3600)
+    cast.set_policy(max_hold_bars_min=12)
+    assert idea("scout", found)["forecast"]["horizon_minutes"] == 12 * 60
+    cast.set_policy(max_hold_minutes=None)
+    assert idea("scout", found)["forecast"]["horizon_minutes"] == 4 * 60
 
 
 def test_a_bad_record_halves_what_an_agent_may_ask_for_where_the_flag_says_so() -> None:

@@ -557,7 +557,7 @@ TALKED: dict[str, tuple[Callable[[Proposal], Any], str]] = {
     "the voice": (lambda p: turn_of(p).update(voice="openai"), "what {} said at turn 2"),
     "a fall-back": (lambda p: turn_of(p).update(fell_back=True), "what {} said at turn 2"),
     "who spoke": (lambda p: turn_of(p, 1).update(agent="observer"), "who speaks at turn 1"),
-    "a tone": (lambda p: turn_of(p).update(tone="supportive"), "who speaks at turn 2"),
+    "a tone": (lambda p: turn_of(p).update(tone=another_tone(p)), "who speaks at turn 2"),
     "an affinity": (_tense, "who speaks at turn 2"),
     "the conversation's seed": (
         lambda p: Conversation.objects.filter(decides=p).update(seed=another_table(p)),
@@ -585,6 +585,10 @@ TALKED: dict[str, tuple[Callable[[Proposal], Any], str]] = {
     "all votes": (lambda p: Vote.objects.filter(proposal=p).delete(), "decision"),
     "the decision": (lambda p: Proposal.objects.filter(pk=p.pk).update(code="fine"), "decision"),
 }
+
+
+def another_tone(proposal: Proposal) -> str:
+    return "plain" if turn_of(proposal).get().tone == "critical" else "critical"
 
 
 def another_table(proposal: Proposal) -> int:
@@ -624,7 +628,6 @@ def test_what_was_changed_since_is_found_in_what_was_talked_over() -> None:
 
 
 def counts() -> dict[str, int]:
-
     return {model._meta.label: model._base_manager.count() for model in apps.get_models() if model._meta.managed}
 
 

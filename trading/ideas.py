@@ -27,7 +27,7 @@ from trading.vocabulary import PositionStatus, Side
 
 LEAST_USD = Decimal(10)  # a smaller trade is eaten by its fees
 ROOM = Decimal("0.95")  # of what limits leave: prices move between the idea and the approval
-HORIZON_MINUTES = 240  # of a forecast where holding has no limit
+HORIZON = timedelta(hours=4)  # of a forecast where holding has no limit
 SCALE_SHARE = Decimal("0.25")  # a winner is enlarged by this share of its cost
 REDUCE_SHARE = Decimal("0.5")  # a loser that a lesson speaks of is reduced by this share of its value
 OWN_CONFIDENCE = Decimal("0.6")  # in a trade that rests on a memory, before the memory adds to it
@@ -88,7 +88,7 @@ def _entry(agent: str, signal: Mapping[str, Any], policy: Policy, *, now: dateti
     size = _size(agent, confidence, policy, now=now)
     if size < LEAST_USD:
         return None
-    horizon = policy.max_hold_minutes or HORIZON_MINUTES
+    horizon = positions.longest_holding(policy) or HORIZON
     return {
         "agent": agent,
         "title": f"Buy {signal['market']} for {size} USD on {signal['kind'].replace('_', ' ')}",
@@ -109,7 +109,7 @@ def _entry(agent: str, signal: Mapping[str, Any], policy: Policy, *, now: dateti
         "forecast": {
             # half way between a coin and the signal's confidence: signals aren't calibrated yet
             "probability": str((Decimal("0.5") + confidence) / 2),
-            "horizon_minutes": max(1, round(horizon)),
+            "horizon_minutes": max(1, round(horizon / timedelta(minutes=1))),
         },
     }
 

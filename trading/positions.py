@@ -159,13 +159,17 @@ def _new(order: Order, *, policy: Policy, now: datetime, market_at: datetime) ->
     )
 
 
-def _hold_until(policy: Policy, market_at: datetime) -> datetime | None:
-    """The longest holding in market time; with coarse candles at least so many of them."""
+def longest_holding(policy: Policy) -> timedelta | None:
+    """Of market time, with coarse candles at least so many of them; None where holding has no limit."""
     if policy.max_hold_minutes is None:
         return None
     bar = Feed.objects.values_list("bar_seconds", flat=True).first() or 0
-    longest = max(policy.max_hold_minutes * 60, policy.max_hold_bars_min * bar)
-    return market_at + timedelta(seconds=longest)
+    return timedelta(seconds=max(policy.max_hold_minutes * 60, policy.max_hold_bars_min * bar))
+
+
+def _hold_until(policy: Policy, market_at: datetime) -> datetime | None:
+    longest = longest_holding(policy)
+    return None if longest is None else market_at + longest
 
 
 def place_exits(position: Position) -> None:
