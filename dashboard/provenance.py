@@ -7,6 +7,7 @@ its lessons influenced. It is bounded in nodes and in queries, however much happ
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import Model, Q
 
@@ -23,6 +24,7 @@ from trading.models import Attempt, Fill, Order, Position
 
 NODES_MOST = 200
 TURNS_MOST, ORDERS_MOST, MEMORIES_MOST, LATER_MOST = 48, 12, 20, 20
+LOOKED_AT_MOST = 20  # events of a kind, the newest, among which the one that was meant is looked for
 VERDICTS_MOST = 60  # three rounds of the gates
 
 RULE_PARTS = {"proactive": 3, "reactive": 3, "initiative": 2, "talk": 2}
@@ -174,7 +176,7 @@ def _rule(thread: Thread, proposal: Proposal) -> None:
         return
     thread.follow(key, fired, "fired")
     thread.join(fired, proposal, "proposed it")
-    woken_by = _woken_by(rule, fired)
+    woken_by = _woken_by(rule, proposal)
     if woken_by is not None:
         thread.add(woken_by)
         thread.join(woken_by, key, "is the newest that it looked at")
@@ -186,18 +188,30 @@ def _told_of(proposal: Proposal, subject: str) -> Event | None:
     return told.filter(data__proposal=proposal.pk).order_by("number").first()
 
 
-def _woken_by(rule: str, fired: Event) -> Event | None:
-    """reactive:position.loss:sage looked at losses: the newest one before it fired."""
+def _woken_by(rule: str, proposal: Proposal) -> Event | None:
+    """reactive:position.loss:sage looked at losses: the newest one before, of the proposal's own market if it enters
+    one.
+    """
     kind = rule.split(":")[1] if rule.startswith("reactive:") and rule.count(":") >= 2 else ""
-    return Event.objects.filter(kind=kind, number__lt=fired.number).order_by("-number").first() if kind else None
+    before = Event.objects.filter(kind=kind, at__lte=proposal.created_at, number__isnull=False).order_by("-number")
+    looked_at = list(before[:LOOKED_AT_MOST]) if kind else []
+    asked = [
+        (params["market"], params["side"]) for params in _params_of(proposal) if {"market", "side"} <= params.keys()
+    ]
+    meant = [event for event in looked_at if (event.data.get("market"), event.data.get("direction")) in asked]
+    return next(iter(meant or looked_at), None)
 
 
 def _named_by_steps(proposal: Proposal) -> list[str]:
     """position:12 of a step that closes it, and what a conversation is held about."""
-    params = [step.get("params", {}) for step in proposal.steps]
+    params = _params_of(proposal)
     return [f"position:{each['position']}" for each in params if each.get("position")] + [
         str(each["about"]) for each in params if each.get("about")
     ]
+
+
+def _params_of(proposal: Proposal) -> list[dict[str, Any]]:
+    return [step.get("params", {}) for step in proposal.steps]
 
 
 def _influences(thread: Thread, proposal: Proposal) -> None:

@@ -39,7 +39,11 @@ class Talk:
 
 def with_everything() -> QuerySet[Conversation]:
     """Conversations with their turns, the memories named in them, and the votes they led to."""
-    turns = Turn.objects.order_by("place").prefetch_related(Prefetch("memories", queryset=Memory.objects.only("pk")))
+    turns = (
+        Turn.objects.defer("facts", "brief")
+        .order_by("place")
+        .prefetch_related(Prefetch("memories", queryset=Memory.objects.only("pk")))
+    )
     return Conversation.objects.select_related("decides").prefetch_related(
         Prefetch("turns", queryset=turns), "decides__votes"
     )

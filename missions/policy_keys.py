@@ -318,6 +318,8 @@ class Policy(BaseModel):
     def thresholds_in_order(self) -> "Policy":
         if not TRADING_KINDS.isdisjoint(self.auto_approve_kinds):
             raise ValueError("what moves money can't be approved by policy alone")
+        if self.vote_deadline_minutes > self.proposal_expires_minutes:
+            raise ValueError("vote_deadline_minutes must not exceed proposal_expires_minutes")
         if self.human_from_usd > self.four_eyes_from_usd:
             raise ValueError("human_from_usd must not exceed four_eyes_from_usd")
         return self

@@ -93,10 +93,11 @@ def _roll(policy: Policy, *, now: datetime, room: int) -> tuple[int, int]:
         rolled = answered = 0
         called_for = _without_answers([event for event in found if _is_worth_one(event, policy)])
         for rule in policy.reactions:
-            if answered < room:
-                rolls = _roll_for(rule, _of(rule, called_for), policy, now=now)
-                rolled += len(rolls)
-                answered += any(rolls)
+            if answered >= room:
+                return rolled, answered  # the cursor stays: who wasn't asked is asked about the same by the next beat
+            rolls = _roll_for(rule, _of(rule, called_for), policy, now=now)
+            rolled += len(rolls)
+            answered += any(rolls)
         TriggerState.objects.filter(pk=CURSOR).update(cursor=triggers.seen_up_to(found, newest))
     return rolled, answered
 

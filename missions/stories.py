@@ -61,7 +61,7 @@ def of_sale(outcome: Outcome) -> Story:
     return Story(
         agent=closed.agent if closed else outcome.agent_id,
         market=_market_of(outcome),
-        signal=next((found for one in bought if (found := signal_of(one.title))), ""),
+        signal=next((found for one in bought if one.author_id is None and (found := signal_of(one.title))), ""),
         pnl_usd=Decimal(closed.data["realized_pnl_usd"]) if closed else outcome.pnl_usd,
         share=Decimal(closed.data["realized_pct"]) / 100 if closed else None,
         held_seconds=closed.data.get("held_seconds") if closed else None,

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
-from missions import deciding
+from missions import approvals, deciding
 from missions.gates import Case, Known
 from missions.models import Proposal
 from missions.policy_keys import Policy
@@ -22,6 +22,7 @@ from tradeco.common.vocabulary import EventKind
 from tradeco.common.wiring import load
 
 BY_POLICY = "Policy approves this kind."
+LATE = "The roundtable didn't decide in time."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,22 @@ def outcome(said: Decided, *, value_usd: Decimal, policy: Policy) -> bool | None
 
 
 def conclude_within(*, proposal_id: int, said: Decided, policy: Policy, now: datetime) -> Proposal:
-    """What the vote that was awaited came to. Says nothing where people or the deadline were first."""
+    """What the vote that was awaited came to. Says nothing where people were first; people decide where it is late."""
     db.requires_transaction()
     proposal = Proposal.objects.select_for_update().get(pk=proposal_id)
-    if is_awaited(proposal):
+    if is_awaited(proposal, now=now):
+        _look_at_its_worth_again(proposal, now=now)
         _settle(proposal, said, policy=policy, now=now)
+    elif proposal.status == ProposalStatus.PENDING and proposal.vote_by is not None:
+        deciding.wait_for_people(proposal, LATE, now=now)
     return proposal
 
 
-def is_awaited(proposal: Proposal) -> bool:
+def is_awaited(proposal: Proposal, *, now: datetime) -> bool:
     """Whether a vote may still decide it."""
-    return proposal.status == ProposalStatus.PENDING and proposal.vote_by is not None
+    if proposal.status != ProposalStatus.PENDING or proposal.vote_by is None:
+        return False
+    return now < min(proposal.vote_by, proposal.expires_at)
 
 
 def escalate(*, now: datetime, limit: int) -> dict[str, int]:
@@ -88,7 +94,7 @@ def escalate(*, now: datetime, limit: int) -> dict[str, int]:
         )
         overdue = list(late.order_by("vote_by")[:limit])
         for proposal in overdue:
-            deciding.wait_for_people(proposal, "The roundtable didn't decide in time.", now=now)
+            deciding.wait_for_people(proposal, LATE, now=now)
     return {"escalated": len(overdue)}
 
 
@@ -99,6 +105,14 @@ def _await(proposal: Proposal, said: Decided, *, now: datetime) -> None:
     events.emit(
         kind=EventKind.PROPOSAL_TALKED_OVER, subject=proposal.subject, agent=proposal.agent_id, now=now, data=data
     )
+
+
+def _look_at_its_worth_again(proposal: Proposal, *, now: datetime) -> None:
+    """What has become worth more while it was talked over may be people's to decide by now."""
+    worth = approvals.worth(deciding.known_of(proposal, now=now))
+    if worth > proposal.value_usd:
+        proposal.value_usd = worth
+        proposal.save(update_fields=["value_usd"])
 
 
 def _settle(proposal: Proposal, said: Decided, *, policy: Policy, now: datetime) -> None:

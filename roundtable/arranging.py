@@ -48,7 +48,7 @@ def arrange_within(step: Step, *, policy: Policy, now: datetime) -> Conversation
     """
     db.requires_transaction()
     params = HoldRoundtable.model_validate(step.params)
-    decides = _decided_by(params)
+    decides = _decided_by(params, now=now)
     if decides is None:
         _require_subject(step, params, now=now)
     seed = secrets.randbits(SEED_BITS)
@@ -74,7 +74,7 @@ def arrange_within(step: Step, *, policy: Policy, now: datetime) -> Conversation
     return conversation
 
 
-def _decided_by(params: HoldRoundtable) -> Proposal | None:
+def _decided_by(params: HoldRoundtable, *, now: datetime) -> Proposal | None:
     """The proposal that a trade review decides, locked, so that no two reviews are opened of one."""
     if params.format != ConversationFormat.TRADE_REVIEW:
         return None
@@ -82,7 +82,7 @@ def _decided_by(params: HoldRoundtable) -> Proposal | None:
     if name != "proposal":
         raise NoReviewAwaited("A trade review is about a proposal, such as proposal:12.")
     found = Proposal.objects.select_for_update(no_key=True).filter(pk=int(key)).first()
-    if found is None or not voting.is_awaited(found):
+    if found is None or not voting.is_awaited(found, now=now):
         raise NoReviewAwaited(f"No vote decides {params.about}.")
     if Conversation.objects.filter(decides=found).exists():
         raise NoReviewAwaited(f"There is a review of {params.about} already.")

@@ -72,8 +72,12 @@ def opinion_of(decides: Proposal | None, agent: str, facts: Mapping[str, Any], *
     if decides is None:
         return None
     if agent == decides.agent_id:
-        reason = decides.rationale or decides.title
-        return Opinion(Stance.AGREE, reason, decides.forecast_probability)
+        reason = (decides.rationale or decides.title).strip()
+        return Opinion(
+            Stance.AGREE,
+            reason if reason.endswith((".", "!", "?", "…")) else f"{reason}.",
+            decides.forecast_probability,
+        )
     return votes.opinion_of(agent, decides, facts, policy=policy)
 
 

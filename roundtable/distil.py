@@ -41,7 +41,7 @@ class Kept:
 def distil_within(conversation: Conversation, *, now: datetime, policy: Policy) -> None:
     """Draw the conclusions of a conversation that is over, in the transaction that ends it."""
     db.requires_transaction()
-    turns = list(conversation.turns.order_by("place"))
+    turns = list(conversation.turns.order_by("place").prefetch_related("memories"))
     shifts = _shift(conversation, turns, policy=policy, now=now)
     crashpoints.reach("distil.shifted")
     kept = _remember(conversation, turns, policy=policy, now=now)
@@ -89,7 +89,7 @@ def _remember(conversation: Conversation, turns: Sequence[Turn], *, policy: Poli
         memory.remember(
             agent=each.turn.agent_id,
             type=_type(conversation, each.confidence),
-            text=_text(conversation, each.turn),
+            text=each.turn.text,
             confidence=each.confidence,
             cause=f"{conversation.subject}:{each.turn.place}",
             now=now,
@@ -109,18 +109,18 @@ def _type(conversation: Conversation, confidence: Decimal) -> MemoryType:
     return TEACHES[format]
 
 
-def _text(conversation: Conversation, turn: Turn) -> str:
-    about = f" on “{conversation.topic}”" if conversation.topic else ""
-    return f"{conversation.get_format_display()}{about}: “{turn.text}”"
-
-
 def _best_of_each(turns: Sequence[Turn]) -> Iterator[Turn]:
-    """Of each speaker the turn with a figure that was answered best, the later of two as good."""
+    """Of each speaker the finding that was answered best, the later of two as good."""
     answers = {answer.place - 1: _answered(Stance(answer.stance)) for answer in turns}
     for agent in sorted({turn.agent_id for turn in turns}):
-        own = [turn for turn in turns if turn.agent_id == agent and said.has_a_figure(turn)]
+        own = [turn for turn in turns if turn.agent_id == agent and _is_its_own_finding(turn)]
         if own:
             yield max(own, key=lambda turn: (answers.get(turn.place, 0), turn.place))
+
+
+def _is_its_own_finding(turn: Turn) -> bool:
+    """One with a figure, and no memory told again: an echo would be remembered, confirmed and told for ever."""
+    return said.has_a_figure(turn) and not turn.memories.all()
 
 
 def _answered(stance: Stance) -> int:

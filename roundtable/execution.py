@@ -22,6 +22,7 @@ from typing import Any
 from django.conf import settings
 
 from agents import relationships
+from agents.models import Agent
 from agents.relationships import Pair
 from missions import policies, voting
 from missions.claims import Claim
@@ -32,12 +33,13 @@ from missions.vocabulary import ProposalStatus
 from roundtable import arranging, briefing, conversation, distil, tables, votes
 from roundtable.conversation import Planned
 from roundtable.models import OPEN, Conversation, ConversationStatus, Turn
-from roundtable.voices import port, speaking
+from roundtable.voices import lanes, port, speaking
 from roundtable.voices.port import Brief, Said
 from tradeco.common import crashpoints, db, events, states
 from tradeco.common.vocabulary import EventKind
 
 REASON_CHARS = 300
+WAIT_MOST_SECONDS = 60.0  # for a table, between two looks
 
 
 class Hold(Handler):
@@ -49,8 +51,10 @@ class Hold(Handler):
         _, policy = policies.current()
         if held.status not in OPEN:
             return Failed(code="conversation_ended", reason=f"The conversation has {held.status} already.")
-        if held.decides and not voting.is_awaited(held.decides):
+        if held.decides and not voting.is_awaited(held.decides, now=now):
             return _call_off(held, _decided_meanwhile(held.decides), now=now)
+        if held.decides and (left := _who_left(held, held.decides)):
+            return _call_off(held, f"{', '.join(left)} isn't active any more.", now=now)
         if held.status == ConversationStatus.PENDING:
             return _wait_for_a_table(held, policy=policy, now=now)
         turns = list(held.turns.order_by("place"))
@@ -93,8 +97,12 @@ def end_within(held: Conversation, *, to: ConversationStatus, code: str, reason:
 
 def _wait_for_a_table(held: Conversation, *, policy: Policy, now: datetime) -> Ending:
     left = tables.is_left(held, policy=policy)
+    # all that wait ask as often as one would, so that many keep no worker from other work
+    pause = policy.turn_seconds * tables.waiting()
     book = _counting_anew(held, partial(_take_a_table, held.pk, policy=policy, now=now))
-    return Park(delay=timedelta(seconds=0 if left else policy.turn_seconds), reason="waits for a table", book=book)
+    return Park(
+        delay=timedelta(seconds=0 if left else min(pause, WAIT_MOST_SECONDS)), reason="waits for a table", book=book
+    )
 
 
 def _take_a_table(key: int, *, policy: Policy, now: datetime) -> None:
@@ -105,7 +113,10 @@ def _speak(held: Conversation, turns: list[Turn], *, policy: Policy, now: dateti
     affinities = relationships.affinities(held.participants)
     planned = conversation.next_turn(held, turns, affinities)
     told = briefing.brief(held, turns, planned, policy=policy, now=now)
-    said = speaking.speak(told, tokens_per_day=policy.voice_tokens_per_day, now=now)
+    with lanes.entered() as free:
+        if not free:
+            return Park(delay=timedelta(seconds=policy.turn_seconds), reason="waits for the model", book=_again(held))
+        said = speaking.speak(told, tokens_per_day=policy.voice_tokens_per_day, now=now)
     crashpoints.reach("conversation.spoken")
     assert 0 < len(said.text) <= told.chars_max, "a voice keeps to its limit"
     is_last = planned.place == held.turns_planned
@@ -203,6 +214,13 @@ def _decided_meanwhile(proposal: Proposal) -> str:
     return f"{proposal.title}: {proposal.status} meanwhile by {proposal.decided_by or 'others'}."
 
 
+def _who_left(held: Conversation, proposal: Proposal) -> list[str]:
+    """Proposer and voters that were switched off meanwhile: people decide then."""
+    concerned = {proposal.agent_id, *held.voters}
+    active = Agent.objects.filter(key__in=concerned, active=True).values_list("key", flat=True)
+    return sorted(concerned - set(active))
+
+
 def _end_of_step(step: Step, *, to: ConversationStatus, now: datetime) -> None:
     held = Conversation.objects.select_for_update().filter(step=step, status__in=OPEN).first()
     if held is not None:
@@ -211,6 +229,10 @@ def _end_of_step(step: Step, *, to: ConversationStatus, now: datetime) -> None:
 
 def _of(step: Step) -> Conversation:
     return Conversation.objects.select_related("decides", "step__mission__proposal").get(step=step)
+
+
+def _again(held: Conversation) -> Callable[[], None]:
+    return _counting_anew(held, lambda: None)
 
 
 def _counting_anew(held: Conversation, book: Callable[[], None]) -> Callable[[], None]:

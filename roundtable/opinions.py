@@ -59,6 +59,11 @@ class _Question:
         return is_exit(self.case.draft)
 
     @property
+    def side(self) -> str:
+        """Also of a trade that can't be done any more, such as of a position that is gone."""
+        return str(self.trade.get("side") or ("sell" if self.exit else "buy"))
+
+    @property
     def trade(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.facts.get("trade") or {}
         return found
@@ -149,7 +154,7 @@ def _params(case: Case) -> Params | None:
 
 def _atlas(q: _Question) -> Said:
     """Do the signals point the way the trade goes?"""
-    direction, signals = q.trade.get("side"), q.signals
+    direction, signals = q.side, q.signals
     if not sum(Decimal(signal["strength"]) for signal in signals):
         return Stance.NEUTRAL, "No recent signal speaks for or against it.", COIN
     share = _agreeing(signals, direction)
@@ -175,7 +180,7 @@ def _agreeing(signals: Iterable[Mapping[str, Any]], direction: str | None) -> De
 
 def _intel(q: _Question) -> Said:
     """What the signals' confidence gives it, half way to a coin: signals aren't calibrated yet."""
-    direction, signals = q.trade.get("side"), q.signals
+    direction, signals = q.side, q.signals
     if not sum(Decimal(signal["strength"]) for signal in signals):
         return Stance.NEUTRAL, "No fresh signal: a coin's 50%.", COIN
     chance = (COIN + _believed(signals, direction)) / 2

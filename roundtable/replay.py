@@ -143,7 +143,10 @@ def _voters(proposal: Proposal, cast: Sequence[Vote], policy: Policy) -> Compare
         equity = Decimal(judged.facts["portfolio"]["equity_usd"])
         most = votes.voters_needed(proposal.value_usd, equity, policy=policy)
     voted = [vote.agent_id for vote in cast]
-    may = [key for key in votes.ORDER if key in voted and key != proposal.agent_id]
+    vetoed = {
+        vote.agent_id for vote in cast if vote.stance == Stance.VETO
+    }  # its own as well, as the risk manager's rule
+    may = [key for key in votes.ORDER if key in voted and (key != proposal.agent_id or key in vetoed)]
     return Compared("voters", voted, may[:most])
 
 

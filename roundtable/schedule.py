@@ -17,7 +17,7 @@ from django.db.models import F
 from agents import relationships
 from agents.models import Agent
 from missions import caps, drafts, policies, proposals
-from missions.models import Proposal, TriggerState
+from missions.models import Outcome, Proposal, TriggerState
 from missions.policy_keys import Policy, Talk
 from missions.vocabulary import CapKey, ConversationFormat, ProposalSource, StepKind
 from roundtable.formats import COORDINATOR, FORMATS
@@ -68,14 +68,18 @@ def _hold_if_due(talk: Talk, policy: Policy, *, now: datetime) -> bool:
     rolled = random.Random(f"{key}:{turn}").random()
     if rolled >= talk.probability or caps.ahead_of_pace(cap=CapKey.CONVERSATIONS, policy=policy, now=now):
         return False
-    topic = _topic(talk.format, turn, policy)
+    topic = _topic(talk.format, turn, policy, now=now)
     return topic is not None and _propose(talk.format, topic, key=key, cause=f"{key}:{turn}", now=now)
 
 
-def _topic(format: ConversationFormat, turn: int, policy: Policy) -> str | None:
-    """The format's topics in turn; None where there is nothing to talk about: a debate needs two who stand apart."""
+def _topic(format: ConversationFormat, turn: int, policy: Policy, *, now: datetime) -> str | None:
+    """The format's topics in turn; None where there is nothing to talk about: a debate needs two who stand apart, a
+    post-mortem a loss.
+    """
     topics = FORMATS[format].topics
     topic = topics[turn % len(topics)] if topics else ""
+    if format == ConversationFormat.POST_MORTEM and not _has_lost(policy, now=now):
+        return None
     if format != ConversationFormat.DEBATE:
         return topic
     try:
@@ -83,6 +87,12 @@ def _topic(format: ConversationFormat, turn: int, policy: Policy) -> str | None:
     except NotFound:
         return None
     return f"{topic}: {a.capitalize()} against {b.capitalize()}" if affinity < policy.debate_below else None
+
+
+def _has_lost(policy: Policy, *, now: datetime) -> bool:
+    since = now - timedelta(hours=policy.learning_window_hours)
+    agents = Agent.objects.values("pk")  # by agent, as the index is
+    return Outcome.objects.filter(agent__in=agents, at__gte=since, pnl_usd__lt=0).exists()
 
 
 # --- about events ---------------------------------------------------------------------------------

@@ -35,6 +35,11 @@ def is_left(conversation: Conversation, *, policy: Policy) -> bool:
     return running + ahead < policy.roundtables_at_once
 
 
+def waiting() -> int:
+    """How many conversations wait for a table."""
+    return Conversation.objects.filter(status=ConversationStatus.PENDING).count()
+
+
 def _is_review(conversation: Conversation) -> bool:
     return conversation.format == ConversationFormat.TRADE_REVIEW
 

@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from django.db.models import Count
-
 from agents.models import Agent
 from missions import deciding, drafts, proposals, voting
 from missions.gates import Known
@@ -42,6 +40,8 @@ class Ballot(NamedTuple):
 def decide(proposal: Proposal, known: Known, *, policy: Policy) -> Decided:
     """Vote at once, or open the review whose vote will decide; a decider of `settings.DECIDERS`."""
     db.requires_transaction()
+    if proposal.agent_id == RISK and (veto := _veto_of_its_own(proposal, known, policy=policy)):
+        return veto
     if proposal.value_usd >= policy.roundtable_from_usd and _tables_are_left(policy):
         until = known.now + timedelta(minutes=policy.vote_deadline_minutes)
         if _open_review(proposal, until=until, now=known.now):
@@ -63,7 +63,8 @@ def conclude_within(conversation: Conversation, *, now: datetime, policy: Policy
     """
     proposal = conversation.decides
     assert proposal is not None, "only a trade review decides"
-    if not voting.is_awaited(Proposal.objects.select_for_update().get(pk=proposal.pk)):
+    if not voting.is_awaited(Proposal.objects.select_for_update().get(pk=proposal.pk), now=now):
+        give_up_within(conversation, now=now, policy=policy)  # late: people decide, and need wait for no beat
         return None
     ballots = ballots_of(conversation, policy=policy)
     for ballot in ballots:
@@ -83,6 +84,8 @@ def give_up_within(conversation: Conversation, *, now: datetime, policy: Policy)
 def count(ballots: Sequence[Ballot]) -> Decided:
     """What the ballots come to."""
     said = " ".join(f"{ballot.agent.capitalize()}: {ballot.reason}" for ballot in ballots)[:REASON_MOST]
+    if not ballots:
+        return Decided(approve=None, reason="Nobody is left to vote.")
     stances = [ballot.stance for ballot in ballots]
     if Stance.VETO in stances:
         return Decided(approve=False, code="vetoed", reason=said)
@@ -113,18 +116,23 @@ def voters_needed(value_usd: Decimal, equity_usd: Decimal, *, policy: Policy) ->
 
 
 def _tables_are_left(policy: Policy) -> bool:
-    """Whether a review opened now would be held soon enough. A look: one more than that waits a little longer."""
-    waiting = Conversation.objects.filter(status__in=OPEN).aggregate(number=Count("pk"))["number"]
-    return bool(waiting < policy.reviews_waiting_max)
+    """Whether a review opened now would be held soon enough: other talk gives way to reviews. A look: one more than
+    that waits a little longer.
+    """
+    reviews = Conversation.objects.filter(status__in=OPEN, format=ConversationFormat.TRADE_REVIEW)
+    return reviews.count() < policy.reviews_waiting_max
 
 
 def _open_review(proposal: Proposal, *, until: datetime, now: datetime) -> bool:
     """Ask for the review by the one door; False where none may be held, such as when the day's cap is reached."""
+    opener = _opener()
+    if opener is None:
+        return False
     proposal.vote_by = until
     proposal.save(update_fields=["vote_by"])
     draft = drafts.read(
         {
-            "agent": COORDINATOR,
+            "agent": opener,
             "title": f"Talk over #{proposal.pk}: {proposal.title}"[:200],
             "rationale": f"Policy has trades of {proposal.value_usd} USD talked over.",
             "steps": [
@@ -150,8 +158,14 @@ def _open_review(proposal: Proposal, *, until: datetime, now: datetime) -> bool:
     return False
 
 
+def _opener() -> str | None:
+    """The coordinator where it is active, else whoever comes first."""
+    active = Agent.objects.filter(active=True).order_by("place").values_list("key", flat=True)
+    return COORDINATOR if COORDINATOR in active else active.first()
+
+
 def ballots_of(conversation: Conversation, *, policy: Policy) -> list[Ballot]:
-    """Each voter's last turn; sage's rule may veto from the facts that it spoke from."""
+    """Each voter's last turn, with the reason that its rule has by the facts it spoke from; sage's may veto by them."""
     last = {turn.agent_id: turn for turn in conversation.turns.order_by("place")}
     return [_ballot(last[key], conversation, policy) for key in conversation.voters if key in last]
 
@@ -159,9 +173,9 @@ def ballots_of(conversation: Conversation, *, policy: Policy) -> list[Ballot]:
 def _ballot(turn: Turn, conversation: Conversation, policy: Policy) -> Ballot:
     assert conversation.decides is not None
     opinion = opinion_of(turn.agent_id, conversation.decides, turn.facts, policy=policy)
-    if opinion.stance == Stance.VETO:
-        return Ballot(turn.agent_id, Stance.VETO, opinion.reason, turn)
-    return Ballot(turn.agent_id, Stance(turn.stance), turn.text, turn)
+    if opinion.stance in (Stance.VETO, turn.stance):
+        return Ballot(turn.agent_id, opinion.stance, opinion.reason, turn)
+    return Ballot(turn.agent_id, Stance(turn.stance), turn.text, turn)  # a language model doubts what the rule allows
 
 
 def opinion_of(agent: str, proposal: Proposal, facts: Mapping[str, Any], *, policy: Policy) -> Opinion:
@@ -180,6 +194,17 @@ def _vote_by_rule(proposal: Proposal, known: Known, *, policy: Policy) -> Decide
         ballots.append(Ballot(key, opinion.stance, opinion.reason))
         _cast(proposal, ballots[-1], facts, now=known.now)
     return count(ballots)
+
+
+def _veto_of_its_own(proposal: Proposal, known: Known, *, policy: Policy) -> Decided | None:
+    """What the risk manager proposes it has no vote on, but what its rule would veto isn't let through by its name."""
+    facts = {name: known[name] for name in opinions.FACTS_OF[RISK]}
+    opinion = opinions.of(RISK, case=known.case, facts=facts, policy=policy, source=proposal.source)
+    if opinion.stance != Stance.VETO:
+        return None
+    ballot = Ballot(RISK, opinion.stance, opinion.reason)
+    _cast(proposal, ballot, facts, now=known.now)
+    return count([ballot])
 
 
 def _cast(proposal: Proposal, ballot: Ballot, facts: Mapping[str, Any], *, now: datetime) -> None:

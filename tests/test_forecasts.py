@@ -68,6 +68,12 @@ def test_a_trade_s_forecast_is_kept_with_its_proposal() -> None:
     assert ended(forecast) == ("open", None)
 
 
+def test_what_a_person_forecasts_in_an_agent_s_name_is_not_the_agent_s(admin_user: AbstractUser) -> None:
+    proposal = foretell(author=admin_user)
+    assert not Forecast.objects.filter(proposal=proposal).exists()
+    assert proposal.forecast_probability == Decimal("0.700"), "what was said is kept"
+
+
 def test_who_says_nothing_forecasts_nothing_and_work_that_trades_nothing_has_no_profit_to_foretell() -> None:
     foretell(said=None)
     cast.submit(cast.analysis_draft(forecast=SAID))

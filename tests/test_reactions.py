@@ -459,3 +459,10 @@ def test_a_doing_that_comes_between_two_looks_is_not_passed_over(committed_compa
     finally:
         crashpoints.watch(None)
     assert (reached, answered) == (["reactions.newest_known"], 1)
+
+
+def test_who_finds_no_room_is_asked_about_the_same_by_the_next_beat(company: None) -> None:
+    set_up(SAGE_TO_ATLAS, {**SAGE_TO_ATLAS, "target": "observer", "does": "alert"})
+    happens()
+    assert [run(limit=1)["answered"] for _ in range(3)] == [1, 1, 0]
+    assert set(Reaction.objects.values_list("target", flat=True)) == {"atlas", "observer"}

@@ -19,7 +19,7 @@ from roundtable.execution import Hold
 from roundtable.formats import FORMATS
 from roundtable.models import Conversation, Exchange, Stance, Tone, Turn, Vote
 from roundtable.voices.port import Brief, Said
-from tests import cast, talk
+from tests import cast, minds, talk
 from tradeco.common import db
 from tradeco.common.models import Event
 
@@ -463,13 +463,25 @@ def test_control_without_one_cause_for_both_a_second_distillation_doubles_everyt
     assert twice[3] > once[3]
 
 
+def test_what_was_a_memory_told_again_is_not_remembered_once_more() -> None:
+    held = told("strategy_session", *SESSION)
+    echo = minds.known("growth", text="SOL won 4 of 5.")
+    said = held.turns.get(place=2)
+    end(held)
+    assert Memory.objects.filter(cause=f"{held.subject}:2").exists(), "the control: without an echo it is kept"
+    again = told("strategy_session", *SESSION)
+    again.turns.get(place=said.place).memories.add(echo)
+    end(again)
+    assert not Memory.objects.filter(cause=f"{again.subject}:2").exists()
+
+
 def test_each_speaker_remembers_its_best_words_as_sure_as_they_were_agreed_to() -> None:
     held = told("strategy_session", *SESSION, topic="What worked")
     end(held)
     kept = {each.agent_id: each for each in Memory.objects.all()}
     assert set(kept) == {"atlas", "growth", "sage"}
     growth = kept["growth"]
-    assert growth.text == "Strategy session on “What worked”: “SOL won 4 of 5.”"
+    assert growth.text == "SOL won 4 of 5."
     assert growth.cause == f"{held.subject}:2"
     assert growth.tags == ["SOL/USDC", "strategy_session"]
     # two agreed to growth: 0.40 + 0.50 × 3 ÷ 4

@@ -9,15 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from missions import deciding, proposals, voting
+from agents.models import Agent
+from missions import deciding, gates, proposals, voting
+from missions.gates import Known
 from missions.models import Company, Proposal
 from missions.policy_keys import VoteTier
 from missions.proposals import VoteUnderWay
 from missions.vocabulary import CompanyStatus, ConversationFormat, ProposalSource, ProposalStatus, StepKind
-from roundtable import votes
+from roundtable import replay, votes
 from roundtable.models import Conversation, ConversationStatus, Stance, Vote
+from roundtable.voices import speaking
 from roundtable.votes import Ballot
-from tests import cast
+from tests import cast, talk
 from tradeco.common import db, events
 from tradeco.common.models import Event
 from tradeco.common.vocabulary import EventKind
@@ -188,7 +191,7 @@ def test_without_the_check_a_late_vote_would_decide_over_people_s_heads(
     talking: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control of the test above."""
-    monkeypatch.setattr(voting, "is_awaited", lambda proposal: proposal.status == ProposalStatus.PENDING)
+    monkeypatch.setattr(voting, "is_awaited", lambda proposal, *, now: proposal.status == ProposalStatus.PENDING)
     proposal = cast.submit(cast.buy())
     voting.escalate(now=cast.later(hours=1), limit=10)
     review = review_of(proposal)
@@ -282,3 +285,86 @@ def current() -> Any:
     from missions import policies
 
     return policies.current()[1]
+
+
+# --- what changes while they talk -----------------------------------------------------------------
+
+
+@pytest.fixture
+def all_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speaking, "speak", talk.saying(Stance.AGREE))
+
+
+@pytest.mark.parametrize("over", ["vote_by", "expires_at"])
+def test_a_vote_after_its_deadline_decides_nothing_even_before_a_beat_has_looked(
+    talking: None, all_for_it: None, over: str
+) -> None:
+    proposal = cast.submit(cast.buy())
+    Proposal.objects.filter(pk=proposal.pk).update(**{over: db.now() - timedelta(minutes=1)})
+    assert settled(proposal).status == ProposalStatus.PENDING
+
+
+def test_control_within_its_deadline_the_same_vote_approves(talking: None, all_for_it: None) -> None:
+    assert settled(cast.submit(cast.buy())).status == ProposalStatus.APPROVED
+
+
+@pytest.mark.parametrize("gone", [["sage"], ["atlas"], ["scout"]])
+def test_who_is_switched_off_while_they_talk_leaves_the_trade_to_people(
+    talking: None, all_for_it: None, gone: list[str]
+) -> None:
+    proposal = cast.submit(cast.buy())
+    Agent.objects.filter(key__in=gone).update(active=False)
+    proposal = settled(proposal)
+    assert proposal.status == ProposalStatus.PENDING
+    assert proposal.waits_for_people_since is not None
+    assert not Vote.objects.filter(proposal=proposal).exists()
+
+
+def test_without_the_coordinator_reviews_are_held_all_the_same(talking: None, all_for_it: None) -> None:
+    Agent.objects.filter(key="atlas").update(active=False)
+    proposal = cast.submit(cast.buy())
+    assert review_of(proposal).participants[0] != "atlas"
+    assert settled(proposal).status == ProposalStatus.APPROVED
+
+
+def test_what_grows_beyond_what_agents_may_decide_goes_to_people(talking: None, all_for_it: None) -> None:
+    cast.set_policy(roundtable_from_usd=cast.TALKED_OVER_BY_NOBODY)
+    cast.set_price("SOL/USDC", "100")
+    position = cast.bought(size_usd="100.00")
+    cast.force_policy(
+        roundtable_from_usd="0",
+        human_from_usd="150",
+        four_eyes_from_usd="300",
+        take_profit="0.9",
+        max_hold_minutes=None,
+    )
+    proposal = cast.submit(cast.close(position.pk))
+    assert proposal.vote_by is not None
+    cast.set_price("SOL/USDC", "400")
+    proposal = settled(proposal)
+    assert proposal.status == ProposalStatus.PENDING
+    assert proposal.value_usd > 300
+
+
+def test_other_talk_keeps_no_trade_from_being_talked_over(talking: None) -> None:
+    for _ in range(current().reviews_waiting_max):
+        talk.held("watercooler")
+    assert cast.submit(cast.buy()).vote_by is not None
+
+
+def test_sage_s_veto_can_t_be_dodged_by_naming_sage(company: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    cast.set_policy(drawdown_halt="0.40")
+    real = gates.Known.__getitem__
+
+    def drawn_down(self: Known, name: str) -> Any:
+        return {**real(self, name), "drawdown": "0.25"} if name == "portfolio" else real(self, name)
+
+    monkeypatch.setattr(gates.Known, "__getitem__", drawn_down)
+    said = [cast.submit(cast.draft(agent=agent)) for agent in ("scout", "sage")]
+    assert [(proposal.status, proposal.code) for proposal in said] == [("rejected", "vetoed")] * 2
+    monkeypatch.undo()
+    assert replay.replay(said[1].pk).difference is None
+
+
+def test_where_nobody_is_left_to_vote_people_decide() -> None:
+    assert votes.count([]).approve is None

@@ -290,7 +290,7 @@ VOICE_URL = env.str("TRADECO_VOICE_URL", default="")
 """Base address of an OpenAI-compatible endpoint, such as https://api.example.com/v1."""
 VOICE_KEY = env.str("TRADECO_VOICE_KEY", default="")
 VOICE_MODEL = env.str("TRADECO_VOICE_MODEL", default="")
-VOICE_TIMEOUT_SECONDS = env.float("TRADECO_VOICE_TIMEOUT_SECONDS", default=20.0)
+VOICE_TIMEOUT_SECONDS = env.float("TRADECO_VOICE_TIMEOUT_SECONDS", default=10.0)
 
 # --- processes ------------------------------------------------------------------------------------
 Q_CLUSTER = {  # design notes in docs/decisions: each figure avoids a measured trap of django-q2 1.11

@@ -6,10 +6,12 @@ address and the key may be secrets: errors are built from words of ours, outside
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from ipaddress import ip_address
+from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -29,6 +31,10 @@ CONNECT_SECONDS = 3.0
 WAIT_SECONDS = 0.5  # between two tries, at most
 CONTENT_MOST = 8_000  # characters of an answer that are kept
 TOO_MANY = 429
+
+
+Exchanged = tuple[int, Mapping[str, str], str]
+"""Status, headers and body of an answer."""
 
 
 class VoiceRefused(DomainError):
@@ -82,6 +88,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         _require_safe(self.url)
+        self.key.encode("latin-1")  # as headers are
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.name}>"
@@ -128,8 +135,11 @@ class Endpoint:
             raise VoiceRefused(f"http_{status}")
         return _came(text)
 
-    def _exchange(self, body: bytes, deadline: float) -> tuple[int, Mapping[str, str], str]:
-        """One request, one whole answer within bounds."""
+    def _exchange(self, body: bytes, deadline: float) -> Exchanged:
+        """One request, one whole answer within bounds; given up at the deadline, however slowly it drips."""
+        return _by(deadline, partial(self._post, body, deadline))
+
+    def _post(self, body: bytes, deadline: float) -> Exchanged:
         left = max(0.05, deadline - time.monotonic())
         fault: Exception
         try:
@@ -160,6 +170,28 @@ class Endpoint:
         if not self.key:
             return came
         return Came(came.content.replace(self.key, "…"), came.prompt_tokens, came.answer_tokens)
+
+
+def _by(deadline: float, exchange: Callable[[], Exchanged]) -> Exchanged:
+    """What an exchange gives by the deadline. Sockets bound each read and not all of them: header lines may come a
+    letter at a time. Whoever is late is left to a thread of its own, and the breaker keeps their number small.
+    """
+    box: list[Exchanged | Exception] = []
+
+    def run() -> None:
+        try:
+            box.append(exchange())
+        except Exception as exc:  # noqa: BLE001  raised again by whoever waits
+            box.append(exc)
+
+    thread = Thread(target=run, name="voice", daemon=True)
+    thread.start()
+    thread.join(max(0.05, deadline - time.monotonic()))
+    if not box:
+        raise VoiceUnavailable("timed_out", sent=True)
+    if isinstance(box[0], Exception):
+        raise box[0]
+    return box[0]
 
 
 def limits() -> breakers.Limits:
@@ -229,7 +261,14 @@ def _wait(after: str) -> float | None:
 
 def _require_safe(url: str) -> None:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+    _ = parts.port  # raises where it is none
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+    ):
         raise ValueError("TRADECO_VOICE_URL is https://host/path, without user name and query")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError("TRADECO_VOICE_URL must be https; plain http is for this machine alone")

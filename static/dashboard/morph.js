@@ -1,17 +1,26 @@
 // Makes one element's inside like another's, touching only what differs, so that focus, scrolling, selection and an
-// open <details> survive. An element with `data-keep` belongs to a script: it is left as it is.
+// open <details> survive. What has an id is known by it, wherever it moves. An element with `data-keep` belongs to a
+// script: it is left as it is.
 
 export function morph(old, fresh) {
   const wanted = [...fresh.childNodes];
-  const had = [...old.childNodes];
+  const kept = new Set(wanted.map((node) => node.id).filter(Boolean));
+  const known = new Map([...old.children].filter((had) => had.id).map((had) => [had.id, had]));
   wanted.forEach((node, place) => {
-    const present = had[place];
+    const moved = known.get(node.id);
+    if (moved && old.childNodes[place] !== moved) old.insertBefore(moved, old.childNodes[place] ?? null);
+    const present = old.childNodes[place];
     if (!present) old.append(node);
-    else if (!alike(present, node)) present.replaceWith(node);
-    else if (present.nodeType === Node.ELEMENT_NODE) morphElement(present, node);
-    else if (present.nodeValue !== node.nodeValue) present.nodeValue = node.nodeValue;
+    else if (alike(present, node)) update(present, node);
+    else if (kept.has(present.id)) old.insertBefore(node, present); // it comes later
+    else present.replaceWith(node);
   });
-  had.slice(wanted.length).forEach((node) => node.remove());
+  while (old.childNodes.length > wanted.length) old.lastChild.remove();
+}
+
+function update(present, node) {
+  if (present.nodeType === Node.ELEMENT_NODE) morphElement(present, node);
+  else if (present.nodeValue !== node.nodeValue) present.nodeValue = node.nodeValue;
 }
 
 function alike(one, other) {

@@ -52,6 +52,24 @@ def test_a_turn_appears_by_itself_and_an_open_transcript_stays_open(
     assert complaints.found == []
 
 
+def test_an_open_transcript_stays_open_when_a_newer_conversation_comes_before_it(
+    page: Page, server: WebServer, complaints: Complaints
+) -> None:
+    read = ended()
+    open_desk(page, server)
+    panel = page.locator("#panel-roundtable")
+    panel.locator(f"#talk-{read.pk} summary").click()
+    for _ in range(2):
+        newer = ended()
+        with db.transaction():
+            events.emit(kind=EventKind.CONVERSATION_COMPLETED, subject=newer.subject, now=db.now(), data={})
+        expect(panel.locator(f"#talk-{newer.pk}")).to_be_visible()
+    expect(panel.locator(f"#talk-{read.pk} details")).to_have_attribute("open", "")
+    expect(panel.locator("details[open]")).to_have_count(1)
+    assert [talk.get_attribute("id") for talk in panel.locator("li.talk").all()][-1] == f"talk-{read.pk}"
+    assert complaints.found == []
+
+
 def test_without_scripts_the_transcript_can_be_read(page: Page, server: WebServer) -> None:
     ended()
     speak(admin_rows.conversation(), 1, "Plainly said.")

@@ -17,6 +17,8 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connectio
 POSTGRES_OLDEST = 14  # the oldest major version that its makers still mend
 POLICY_SETS = ("demo", "production")
 VOICES = ("scripted", "openai")
+VOICE_ADDRESSES = ("https://", "http://localhost", "http://127.", "http://[::1]")
+VOICE_TIMEOUT_MOST = 15.0  # seconds; two of them, and a drain before, stay below a worker's 45 s
 NETWORKS = ("paper", "sandbox", "mainnet")
 WIRING = (
     "STEP_HANDLERS",
@@ -199,6 +201,12 @@ def voice_is_set_up(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     elif settings.VOICE == "openai" and not (settings.VOICE_URL and settings.VOICE_MODEL):
         problem = "TRADECO_VOICE is openai, and nothing says which model is asked where."
         hint = "Set TRADECO_VOICE_URL and TRADECO_VOICE_MODEL, and TRADECO_VOICE_KEY where it asks for one."
+    elif settings.VOICE == "openai" and not settings.VOICE_URL.startswith(VOICE_ADDRESSES):
+        problem = "TRADECO_VOICE_URL is no address that a key may be sent to."
+        hint = f"It begins with {VOICE_ADDRESSES[0]}, or on this machine with one of: {', '.join(VOICE_ADDRESSES[1:])}."
+    elif not 0 < settings.VOICE_TIMEOUT_SECONDS <= VOICE_TIMEOUT_MOST:
+        problem = f"TRADECO_VOICE_TIMEOUT_SECONDS is {settings.VOICE_TIMEOUT_SECONDS}."
+        hint = f"At most {VOICE_TIMEOUT_MOST:.0f}: a turn may ask twice, and a worker's task ends after 45 s."
     else:
         return []
     return [Error(problem, hint=hint, id="tradeco.E007")]
