@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import JSONField
 
 from missions.models import Step
-from missions.vocabulary import StepStatus
+from missions.vocabulary import PRIORITY_PROTECTIVE, StepStatus
 from tradeco.common import db
 from tradeco.common.errors import DomainError
 
@@ -42,10 +42,14 @@ _ATTRIBUTES = [field.attname for field in _FIELDS]
 
 # One statement takes from both queues: what is under way and waits for a visit, then what is fresh. What is due is
 # asked by statement_timestamp(), which an index can serve; clock_timestamp() would be looked up anew for every row.
+# Talk gives way to a protective exit: a turn may take as long as a language model does.
 # = ANY (ARRAY()) keeps a planner who knows neither the limit nor today's counts from joining with the whole table.
 CLAIM = f"""
 WITH parked AS MATERIALIZED (
   SELECT id FROM missions_step WHERE status = 'executing' AND token IS NULL AND run_after <= statement_timestamp()
+    AND (kind <> 'hold_roundtable' OR NOT EXISTS (
+      SELECT 1 FROM missions_step exit WHERE exit.status = 'queued' AND exit.blocked_by_id IS NULL
+        AND exit.priority <= %(protective)s AND exit.run_after <= statement_timestamp()))
   ORDER BY run_after, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), queued AS MATERIALIZED (
   SELECT id FROM missions_step
@@ -67,7 +71,7 @@ def claim_next(*, worker: str, lease_seconds: float, limit: int = 1) -> list[Cla
 
     One statement, atomic by itself; call it outside a transaction, so that a claim is committed at once.
     """
-    params = {"worker": worker, "lease": lease_seconds, "limit": limit}
+    params = {"worker": worker, "lease": lease_seconds, "limit": limit, "protective": PRIORITY_PROTECTIVE}
     steps = sorted(map(_step_of, db.rows_of_prepared(CLAIM, params)), key=_turn)
     return [
         Claim(step, _token_of(step), worker, lease_seconds, resumed=step.status == StepStatus.EXECUTING)

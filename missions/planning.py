@@ -9,11 +9,11 @@ from missions import handlers
 from missions.drafts import Draft, ExecuteTrade, StepDraft
 from missions.models import Mission, Proposal, Step
 from missions.policy_keys import Policy
-from missions.vocabulary import MissionKind, StepKind
+from missions.vocabulary import PRIORITY_PROTECTIVE, MissionKind, StepKind
 from tradeco.common import db, doorbell, events
 from tradeco.common.vocabulary import EventKind
 
-PRIORITY_PROTECTIVE, PRIORITY_TRADE, PRIORITY_OTHER = 10, 50, 100
+PRIORITY_TRADE, PRIORITY_OTHER = 50, 100
 
 _MISSION_KIND = {
     StepKind.CLOSE_POSITION: MissionKind.EXIT,

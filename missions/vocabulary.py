@@ -114,3 +114,7 @@ class ForecastStatus(models.TextChoices):
     OPEN = "open", "Open"
     SCORED = "scored", "Scored"
     VOID = "void", "Void: nothing was traded"
+
+
+PRIORITY_PROTECTIVE = 10
+"""Of the steps of protective exits; lower goes first, and no talk before it."""

@@ -4,6 +4,7 @@ import pytest
 from django_q.models import OrmQ
 
 from missions import execution
+from missions.models import Step
 from roundtable.models import Conversation
 from tests import cast, talk
 from tradeco.common import db
@@ -38,3 +39,20 @@ def test_what_is_due_is_done_before_another_task_is_let_in(talking: Conversation
     OrmQ.objects.create(key="tradeco", payload="a beat", lock=db.now())
     cast.submit(cast.analysis_draft())
     assert execution.drain(budget_seconds=30)["succeeded"] == 1
+
+
+def test_a_protective_exit_goes_before_talk_that_is_under_way(company: None) -> None:
+    position = cast.bought()
+    talking = talk.held("watercooler", topic="How the day felt")
+    talk.visit(of=talking)
+    Step.objects.filter(pk=talking.step_id).update(run_after=cast.later(seconds=-60))
+    leaving = cast.submit(cast.close(position.pk), protective=True, source="protection")
+    assert cast.claim().step.mission.proposal == leaving
+    assert cast.claim().step == talking.step, "and then the next turn"
+
+
+def test_other_work_waits_for_a_turn_that_is_due(talking: Conversation) -> None:
+    talk.visit(of=talking)
+    cast.submit(cast.analysis_draft())
+    Step.objects.filter(pk=talking.step_id).update(run_after=cast.later(seconds=-60))
+    assert cast.claim().step == talking.step

@@ -677,6 +677,7 @@ def test_no_more_are_given_up_than_the_limit() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_more_than_a_hundred_conversations_through_the_database_keep_all_bounds() -> None:
     talk.quickly(conversations_per_day=1000, action_items_per_day=1000)
     for n in range(120):

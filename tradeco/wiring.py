@@ -90,7 +90,7 @@ HEARTBEAT = [  # (phase, what it runs, budget in ms, upper bound of rows it may 
     ("initiative", "missions.initiative.run", 1000, 6),
     ("promote", "missions.promotion.run", 2000, 5),
     ("learn", "missions.learning.run", 3000, 5),
-    ("forecasts", "trading.forecasting.run", 1000, 50),
+    ("forecasts", "trading.forecasting.run", 1000, 20),
     ("rescue", "missions.rescue.run", 2000, 100),
     ("talks", "roundtable.schedule.run", 1000, 5),
     ("stale_talks", "roundtable.recovery.run", 1000, 100),
