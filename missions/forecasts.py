@@ -46,15 +46,16 @@ def settle_within(*, forecast: Forecast, happened: bool, now: datetime) -> bool:
     if not _settle(forecast.proposal_id, to=ForecastStatus.SCORED, happened=happened, now=now):
         return False
     kind = forecast.proposal.mission.kind
-    scored = track_record.score(
-        agent=forecast.agent_id,
-        kind=kind,
-        cause=forecast.subject,
-        probability=forecast.probability,
-        happened=happened,
-        now=now,
-    )
-    assert scored is not None, "whoever settles a forecast is the first to score it"
+    if forecast.proposal.author_id is None:  # what a person forecasts in an agent's name is no record of the agent's
+        scored = track_record.score(
+            agent=forecast.agent_id,
+            kind=kind,
+            cause=forecast.subject,
+            probability=forecast.probability,
+            happened=happened,
+            now=now,
+        )
+        assert scored is not None, "whoever settles a forecast is the first to score it"
     events.emit(
         kind=EventKind.FORECAST_SCORED,
         subject=forecast.subject,
@@ -65,7 +66,7 @@ def settle_within(*, forecast: Forecast, happened: bool, now: datetime) -> bool:
             "kind": kind,
             "probability": str(forecast.probability),
             "happened": happened,
-            "brier": str(scored.brier),
+            "brier": str(track_record.brier(forecast.probability, happened)),
         },
     )
     return True

@@ -258,7 +258,7 @@ def _create(
         created_at=now,
         expires_at=now + timedelta(minutes=policy.proposal_expires_minutes),
     )
-    if author is None:
+    if draft.forecast:
         forecasts.open_within(proposal=proposal, draft=draft, now=now)
     events.emit(
         kind=EventKind.PROPOSAL_CREATED,

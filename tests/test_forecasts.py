@@ -68,12 +68,6 @@ def test_a_trade_s_forecast_is_kept_with_its_proposal() -> None:
     assert ended(forecast) == ("open", None)
 
 
-def test_what_a_person_forecasts_in_an_agent_s_name_is_not_the_agent_s(admin_user: AbstractUser) -> None:
-    proposal = foretell(author=admin_user)
-    assert not Forecast.objects.filter(proposal=proposal).exists()
-    assert proposal.forecast_probability == Decimal("0.700"), "what was said is kept"
-
-
 def test_who_says_nothing_forecasts_nothing_and_work_that_trades_nothing_has_no_profit_to_foretell() -> None:
     foretell(said=None)
     cast.submit(cast.analysis_draft(forecast=SAID))
@@ -396,3 +390,22 @@ def _fill(
         at=now, market_at=now,
     )  # fmt: skip
     return position
+
+
+# --- whose record ---------------------------------------------------------------------------------
+
+
+def test_what_a_person_forecasts_in_an_agent_s_name_is_followed_up_but_no_record_of_the_agent_s(
+    admin_user: AbstractUser,
+) -> None:
+    step = {"kind": "execute_trade", "params": {"side": "buy", "market": "WIF/USDC", "size_usd": "90"}}
+    by_person, own = foretell(author=admin_user), foretell(step)
+    cast.work()
+    for each in Position.objects.filter(status="open"):
+        cast.submit(cast.close(each.pk), protective=True, source="protection")
+    cast.work()
+    run()
+    assert {ended(each.forecast)[0] for each in (by_person, own)} == {"scored"}
+    assert list(Score.objects.values_list("cause", flat=True)) == [own.forecast.subject], (
+        "the agent's own is the control"
+    )
