@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError
 from missions import claims, handlers, outcomes, policies
 from missions.claims import Claim, LostClaim
 from missions.handlers import Ending, Failed, Handler, InDoubt, Park, Retry
-from tradeco.common import crashpoints, db, doorbell, events
+from tradeco.common import crashpoints, db, events
 from tradeco.common.errors import DomainError
 from tradeco.common.vocabulary import EventKind
 
@@ -32,14 +32,15 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def drain(*, budget_seconds: float, clock: Callable[[], datetime] = db.now) -> Counter[str]:
+def drain(
+    *, budget_seconds: float, clock: Callable[[], datetime] = db.now, is_wanted: Callable[[], bool] = bool
+) -> Counter[str]:
     """Run steps one after another until none is runnable, now or in a moment, or the budget is used; how each ended.
-
-    Who only waits leaves as soon as another task does, such as a beat.
 
     Args:
         budget_seconds: no new step is begun after it.
         clock: reads the time for each step.
+        is_wanted: whether other work waits for this worker; then it doesn't wait for a next visit.
     """
     done: Counter[str] = Counter()
     until = time.monotonic() + budget_seconds
@@ -48,7 +49,7 @@ def drain(*, budget_seconds: float, clock: Callable[[], datetime] = db.now) -> C
         claimed = claims.claim_next(worker=worker_name(), lease_seconds=policy.step_lease_seconds)
         if not claimed:
             pause = claims.seconds_to_next_visit(within=WAIT_SECONDS)
-            if pause is None or doorbell.unanswered():
+            if pause is None or is_wanted():
                 break
             time.sleep(min(pause, LOOK_SECONDS) + WAIT_GRAIN_SECONDS)
             continue

@@ -14,7 +14,7 @@ def drain() -> dict[str, int]:
     pulses.beat("worker", now=db.now())
     until = time.monotonic() + DRAIN_SECONDS
     try:
-        done = execution.drain(budget_seconds=DRAIN_SECONDS)
+        done = execution.drain(budget_seconds=DRAIN_SECONDS, is_wanted=doorbell.is_rung)
     except NoPolicy:
         return {}
     if time.monotonic() >= until:

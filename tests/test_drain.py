@@ -7,7 +7,7 @@ from missions import execution
 from missions.models import Step
 from roundtable.models import Conversation
 from tests import cast, talk
-from tradeco.common import db
+from tradeco.common import db, doorbell
 
 pytestmark = pytest.mark.usefixtures("company")
 
@@ -28,16 +28,21 @@ def test_a_conversation_is_held_in_one_go_with_its_pauses(talking: Conversation)
 
 def test_who_only_waits_leaves_for_another_task(talking: Conversation) -> None:
     OrmQ.objects.create(key="tradeco", payload="a beat", lock=db.now())
-    done = execution.drain(budget_seconds=30)
+    done = execution.drain(budget_seconds=30, is_wanted=doorbell.is_rung)
     assert "succeeded" not in done
     assert talking.turns.count() == 1
     OrmQ.objects.all().delete()
-    assert execution.drain(budget_seconds=30)["succeeded"] == 1
+    assert execution.drain(budget_seconds=30, is_wanted=doorbell.is_rung)["succeeded"] == 1
 
 
 def test_what_is_due_is_done_before_another_task_is_let_in(talking: Conversation) -> None:
     OrmQ.objects.create(key="tradeco", payload="a beat", lock=db.now())
     cast.submit(cast.analysis_draft())
+    assert execution.drain(budget_seconds=30, is_wanted=doorbell.is_rung)["succeeded"] == 1
+
+
+def test_where_no_worker_is_woken_by_tasks_none_holds_it_up(talking: Conversation) -> None:
+    OrmQ.objects.create(key="tradeco", payload="a beat", lock=db.now())
     assert execution.drain(budget_seconds=30)["succeeded"] == 1
 
 

