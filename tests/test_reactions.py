@@ -10,12 +10,13 @@ import pytest
 
 from agents.models import Agent
 from missions import proposals, reactions, triggers
-from missions.models import CapUse, Proposal, Reaction, TriggerState
+from missions.models import CapUse, Proposal, Reaction, Step, TriggerState
 from missions.vocabulary import ProposalSource
 from tests import cast
 from tests.race import stage
 from tradeco.common import crashpoints, db, events
 from tradeco.common.models import Event
+from trading.models import Market, Signal
 
 ASSESSED = {"equity_usd": "10000.00", "exposure_usd": "0.00", "drawdown": "0.000000", "loss_at_stops_usd": "0.00"}
 SAGE_TO_ATLAS = {"source": "sage", "target": "atlas", "does": "review", "probability": "1.0", "cooldown_minutes": 15}
@@ -38,6 +39,19 @@ def happens(kind: str = "risk.assessed", *, agent: str = "sage", subject: str = 
 def happens_committed() -> None:
     with db.transaction():
         happens()
+
+
+def analysed(strength: str) -> None:
+    """Intel looked at SOL/USDC and found one signal, this strong, whatever its candles would have shown."""
+    cast.submit(cast.analysis_draft())
+    step, market = Step.objects.get(), Market.objects.get(name="SOL/USDC")
+    Signal.objects.create(
+        market=market, step=step, kind="momentum", direction="buy", strength=strength, confidence="0.600",
+        why="Two averages crossed.", at=db.now(), market_at=market.price_at,
+    )  # fmt: skip
+    happens("signal.strong", agent="intel", subject="market:SOL/USDC", market="SOL/USDC", strength=strength)
+    strongest = {"kind": "momentum", "direction": "buy", "strength": strength}
+    happens("signal.found", agent="intel", subject=step.subject, markets=1, signals=1, strongest=strongest)
 
 
 def run(now: datetime | None = None, limit: int = 10) -> dict[str, Any]:
@@ -99,8 +113,7 @@ class TestAnswers:
 
     def test_an_analysis_is_one_doing_however_much_it_found(self) -> None:
         cast.set_policy(signal_strong="0", reactive=[], proactive=[])
-        cast.submit(cast.analysis_draft())
-        cast.work()
+        analysed(strength="0.500")
         assert Event.objects.filter(kind="signal.strong", agent="intel").exists()
         cast.set_policy(signal_strong="1", reactions=[{**matrix()[1], "probability": "1"}])
         assert run() == counts(1, 1, 1)
@@ -112,8 +125,7 @@ class TestAnswers:
 
     def test_where_the_signal_is_strong_still_there_is_nothing_to_add(self) -> None:
         cast.set_policy(signal_strong="0", reactive=[], proactive=[], reactions=[{**matrix()[1], "probability": "1"}])
-        cast.submit(cast.analysis_draft())
-        cast.work()
+        analysed(strength="0.500")
         assert run() == counts(1, 1, 1)
         assert not Proposal.objects.filter(source="reaction").exists()
         assert Reaction.objects.get().reason == "There is nothing to add."
