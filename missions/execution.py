@@ -32,8 +32,13 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+def never() -> bool:
+    """Nobody waits for this worker."""
+    return False
+
+
 def drain(
-    *, budget_seconds: float, clock: Callable[[], datetime] = db.now, is_wanted: Callable[[], bool] = bool
+    *, budget_seconds: float, clock: Callable[[], datetime] = db.now, is_wanted: Callable[[], bool] = never
 ) -> Counter[str]:
     """Run steps one after another until none is runnable, now or in a moment, or the budget is used; how each ended.
 

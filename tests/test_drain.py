@@ -1,9 +1,10 @@
 """Running what is due: a worker waits for a step that wants its next visit soon, but keeps no other task waiting."""
 
 import pytest
+from django.test import TestCase
 from django_q.models import OrmQ
 
-from missions import execution
+from missions import execution, tasks
 from missions.models import Step
 from roundtable.models import Conversation
 from tests import cast, talk
@@ -32,6 +33,7 @@ def test_who_only_waits_leaves_for_another_task(talking: Conversation) -> None:
     assert "succeeded" not in done
     assert talking.turns.count() == 1
     OrmQ.objects.all().delete()
+    talk.quickly()
     assert execution.drain(budget_seconds=30, is_wanted=doorbell.is_rung)["succeeded"] == 1
 
 
@@ -44,6 +46,18 @@ def test_what_is_due_is_done_before_another_task_is_let_in(talking: Conversation
 def test_where_no_worker_is_woken_by_tasks_none_holds_it_up(talking: Conversation) -> None:
     OrmQ.objects.create(key="tradeco", payload="a beat", lock=db.now())
     assert execution.drain(budget_seconds=30)["succeeded"] == 1
+
+
+@pytest.mark.parametrize(("seconds", "rings"), [(0.0, 1), (5.0, 0)], ids=["used up", "all done"])
+def test_a_drain_that_used_its_time_rings_for_what_it_left(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, rings: int
+) -> None:
+    monkeypatch.setattr(tasks, "DRAIN_SECONDS", seconds)
+    cast.submit(cast.analysis_draft())
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        done = tasks.drain()
+    assert done == ({} if rings else {"succeeded": 1})
+    assert OrmQ.objects.count() == rings
 
 
 def test_a_protective_exit_goes_before_talk_that_is_under_way(company: None) -> None:
