@@ -1,25 +1,14 @@
 """Conversations, turns, votes and what a language model answered, to be read. What was said was said: nobody edits."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
 
 from missions.models import Proposal
 from roundtable import admin_panels
 from roundtable.models import Conversation, Exchange, Turn, VoiceUse, Vote
 from tradeco.common import admin_show as show
-from tradeco.common.admin_base import PanelOf, ReadOnlyAdmin, ReadOnlyInline
-
-
-class TurnInline(ReadOnlyInline):
-    model = Turn
-    fields = ("place", "agent", "to", "text", "stance", "tone", "probability", "voice", "fell_back", "at")
-    ordering = ("place",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).select_related("agent", "to")
+from tradeco.common.admin_base import PanelOf, ReadOnlyAdmin
 
 
 @admin.register(Conversation)
@@ -57,7 +46,6 @@ class ConversationAdmin(ReadOnlyAdmin):
         "last_turn_at",
         "ended_at",
     )
-    inlines = (TurnInline,)
     panels: ClassVar[tuple[PanelOf, ...]] = (
         admin_panels.transcript,
         admin_panels.votes_of_conversation,

@@ -4,7 +4,7 @@ from django.utils.html import format_html
 
 from agents.models import DRIFT_MOST, Shift
 from missions.models import Proposal
-from roundtable.models import Conversation, Turn, Vote
+from roundtable.models import Conversation, Tone, Turn, Vote
 from tradeco.common import admin_show as show
 from tradeco.common.admin_base import Rows
 
@@ -28,7 +28,7 @@ def conversation_of_proposal(proposal: Proposal) -> tuple[str, Rows]:
 
 
 def transcript(conversation: Conversation) -> tuple[str, Rows]:
-    """Who said what, in its order."""
+    """Who said what, in its order; each leads to the turn."""
     return "Transcript", _transcript(conversation)
 
 
@@ -54,11 +54,19 @@ def _transcript(conversation: Conversation) -> Rows:
     return [
         (
             f"{turn.place}. {turn.agent.name}{f' to {turn.to.name}' if turn.to else ''}",
-            format_html("{} {}", show.pill(turn.stance, turn.get_stance_display()), turn.text),
-            None,
+            format_html("{} {}{}", show.pill(turn.stance, turn.get_stance_display()), turn.text, _details(turn)),
+            show.change_url(Turn, turn.pk),
         )
         for turn in turns
     ]
+
+
+def _details(turn: Turn) -> str:
+    """In brackets the tone, unless it is plain, and the probability, where one was given."""
+    tone = "" if turn.tone == Tone.PLAIN else turn.get_tone_display().lower()
+    probability = "" if turn.probability is None else show.percent(turn.probability)
+    told = ", ".join(filter(None, (tone, probability)))
+    return f" ({told})" if told else ""
 
 
 def _votes(proposal: Proposal) -> Rows:

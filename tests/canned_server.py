@@ -35,7 +35,8 @@ class Reply:
     reset: bool = False  # the connection is reset instead of an answer
     hang: bool = False  # no answer until the server ends
     cut_to: int | None = None  # bytes of the body that are sent before the connection ends
-    drip: bool = False  # a byte now and then, for ever
+    drip: bool = False  # a byte of the body now and then
+    drip_head: bool = False  # a byte of a header line now and then, before all else
 
     def encoded(self) -> bytes:
         if isinstance(self.body, bytes):
@@ -137,21 +138,27 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = reply.encoded()
         self.send_response(reply.status)
+        if reply.drip_head:
+            self.flush_headers()
+            self._drip(b"X-Slow: " + b"x" * 150 + b"\r\n")
         for name, value in reply.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if reply.drip:
-            for place in range(len(body)):
-                if self.canned.ending.wait(0.02):
-                    break
-                self.wfile.write(body[place : place + 1])
+            self._drip(body)
             self.close_connection = True
         elif reply.cut_to is not None:
             self.wfile.write(body[: reply.cut_to])
             self.close_connection = True
         else:
             self.wfile.write(body)
+
+    def _drip(self, data: bytes) -> None:
+        for place in range(len(data)):
+            if self.canned.ending.wait(0.02):
+                break
+            self.wfile.write(data[place : place + 1])
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

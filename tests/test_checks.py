@@ -94,7 +94,35 @@ def test_a_voice_that_nobody_can_reach_is_refused(settings: Settings) -> None:
     assert ids(checks.voice_is_set_up(None)) == ["tradeco.E007"]
     settings.VOICE, settings.VOICE_URL, settings.VOICE_MODEL = "openai", "", "small"
     assert ids(checks.voice_is_set_up(None)) == ["tradeco.E007"]
-    settings.VOICE_URL = "https://voices.example/v1"
+    settings.VOICE_URL, settings.VOICE_MODEL = "https://voices.example/v1", ""
+    assert ids(checks.voice_is_set_up(None)) == ["tradeco.E007"]
+
+
+@pytest.fixture
+def voice(settings: Settings) -> Settings:
+    """A language model that can be reached."""
+    settings.VOICE, settings.VOICE_URL, settings.VOICE_MODEL = "openai", "https://voices.example/v1", "small"
+    assert checks.voice_is_set_up(None) == []
+    return settings
+
+
+@pytest.mark.parametrize("url", ["http://voices.example/v1", "ftp://localhost/v1", "voices.example", "//localhost"])
+def test_a_voice_s_key_is_sent_to_no_address_that_others_can_read(voice: Settings, url: str) -> None:
+    voice.VOICE_URL = url
+    assert ids(checks.voice_is_set_up(None)) == ["tradeco.E007"]
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8080/v1", "http://127.0.0.1/v1", "http://[::1]:8080/v1"])
+def test_a_voice_on_this_machine_needs_no_encryption(voice: Settings, url: str) -> None:
+    voice.VOICE_URL = url
+    assert checks.voice_is_set_up(None) == []
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 15.1, float("inf"), float("nan")])
+def test_a_voice_s_time_out_leaves_a_worker_s_task_its_time(voice: Settings, seconds: float) -> None:
+    voice.VOICE_TIMEOUT_SECONDS = seconds
+    assert ids(checks.voice_is_set_up(None)) == ["tradeco.E007"]
+    voice.VOICE_TIMEOUT_SECONDS = checks.VOICE_TIMEOUT_MOST
     assert checks.voice_is_set_up(None) == []
 
 

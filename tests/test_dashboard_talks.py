@@ -13,7 +13,7 @@ from django.test import Client
 from agents.models import Relationship, Shift
 from dashboard import panels, sentences, talks
 from dashboard.panels import PANELS
-from roundtable.models import Conversation, Turn
+from roundtable.models import Conversation
 from tests import admin_rows, cast
 from tests.test_admin_lists import what_is_blocked
 from tradeco.common import db
@@ -229,12 +229,16 @@ def test_turns_do_not_flood_the_list_of_events() -> None:
 def test_a_conversation_s_admin_page_holds_its_transcript_votes_and_drift(watching: Client) -> None:
     proposal = admin_rows.proposal(title="Buy SOL")
     talk = admin_rows.conversation(status="completed", format="trade_review", decides=proposal)
-    said = admin_rows.turn(talk, 1, "sage", stance="veto", text=EVIL[:100])
+    said = admin_rows.turn(talk, 1, "sage", stance="veto", text=EVIL[:100], tone="critical", probability="0.250")
+    admin_rows.turn(talk, 2, "atlas", to="sage")
     admin_rows.vote(proposal, "sage", stance="veto", turn=said, reason="Too much.")
     moved(talk, "-0.0100")
     answer = watching.get(f"/admin/roundtable/conversation/{talk.pk}/change/")
     for words in ("Transcript", "1. Sage", "&lt;script&gt;", "Vetoes", "Too much.", "-0.0100 from 0.8000 to 0.7900"):
         assert words in answer.text, words
+    assert answer.text.count("I see it so.") == answer.text.count("I see it so.</a>") == 1, "told once, in a link"
+    assert "2. Atlas to Sage" in answer.text
+    assert "(critical, 25.0 %)</a>" in answer.text
+    assert f'href="/admin/roundtable/turn/{said.pk}/change/"' in answer.text
     assert "<script>alert" not in answer.text
     assert "could not be shown" not in answer.text
-    assert Turn.objects.count() == 1

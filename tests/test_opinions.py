@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from missions.drafts import Draft
 from missions.gates import Case
+from missions.models import Proposal
 from missions.policy_keys import Policy, opening_values
 from missions.vocabulary import ProposalSource
-from roundtable import opinions
+from roundtable import briefing, opinions
 from roundtable.models import TURN_CHARS, Stance
 from roundtable.voices.port import Opinion
 from tests import cast
@@ -195,6 +196,30 @@ def test_scout_lets_people_buy_without_a_signal() -> None:
 def test_what_can_not_be_done_any_more_is_not_agreed_to(agent: str) -> None:
     said = asked(agent, known={**facts(), "trade": {"possible": False, "code": "position_closed", "reason": "gone"}})
     assert (said.stance, said.reason) == (D, "It can't be done any more.")
+
+
+@pytest.mark.parametrize(("agent", "reason"), [("atlas", "100% of signal strength says sell: momentum."),
+                                               ("intel", "Signals give a sell 60%.")])  # fmt: skip
+def test_an_exit_of_a_position_that_is_gone_is_still_a_sale(agent: str, reason: str) -> None:
+    gone = {"possible": False, "code": "position_closed", "reason": "gone"}
+    said = asked(agent, EXIT, known={**facts(signals=[signal("sell")]), "trade": gone})
+    assert (said.stance, said.reason) == (A, reason)
+
+
+@pytest.mark.parametrize(
+    ("rationale", "reason"),
+    [
+        ("It looks good.", "It looks good."),
+        ("It looks good \n", "It looks good."),
+        ("Now!", "Now!"),
+        ("Why not?", "Why not?"),
+        ("It looks…", "It looks…"),
+        ("", "Buy SOL."),
+    ],
+)
+def test_the_proposer_stands_by_its_proposal_for_a_reason_that_ends_as_a_sentence(rationale: str, reason: str) -> None:
+    proposal = Proposal(agent_id="scout", title="Buy SOL", rationale=rationale, forecast_probability=Decimal("0.61"))
+    assert briefing.opinion_of(proposal, "scout", {}, policy=POLICY) == Opinion(A, reason, Decimal("0.61"))
 
 
 def test_who_has_no_rule_abstains() -> None:

@@ -107,6 +107,12 @@ class TestChange:
             policies.change(key="four_eyes_from_usd", value="499", author=alice, reason="a try", now=db.now())
         policies.change(key="human_from_usd", value="2000", author=alice, reason="just so", now=db.now())
 
+    def test_a_vote_ends_before_its_proposal_lapses(self, alice: AbstractUser) -> None:
+        for key, value in (("vote_deadline_minutes", 31), ("proposal_expires_minutes", 2)):
+            with pytest.raises(InvalidInput, match="vote_deadline_minutes must not exceed proposal_expires_minutes"):
+                policies.change(key=key, value=value, author=alice, reason="a try", now=db.now())
+        policies.change(key="vote_deadline_minutes", value=30, author=alice, reason="just so", now=db.now())
+
     def test_a_policy_that_nobody_knows(self, alice: AbstractUser) -> None:
         with pytest.raises(UnknownPolicy):
             policies.change(key="free_money", value=1, author=alice, reason="a try", now=db.now())

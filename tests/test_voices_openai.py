@@ -236,11 +236,34 @@ def test_a_model_that_only_speaks_badly_opens_no_breaker(server: CannedServer, r
     assert not Breaker.objects.filter(opened_at__isnull=False).exists()
 
 
-@pytest.mark.parametrize("url", ["", "ftp://x/y", "http://models.example/v1", "https://me:pw@x/v1", "https://x/?k=1"])
+def test_header_lines_that_come_a_letter_at_a_time_are_given_up_at_the_deadline(
+    server: CannedServer, settings: Any
+) -> None:
+    """Each letter comes well within a socket's time-out; all of them take three seconds."""
+    settings.VOICE_TIMEOUT_SECONDS = 0.3
+    server.answers(replace(completion(GOOD), drip_head=True))
+    began = datetime.now(UTC)
+    said = speak()
+    assert datetime.now(UTC) - began < timedelta(seconds=2)
+    assert [exchange.error for exchange in said.failed] == ["timed_out"]
+
+
+@pytest.mark.parametrize("url", [
+    "", "ftp://x/y", "http://models.example/v1", "https://x/?k=1", "https://x:99999/v1", "https://x:port/v1",
+    "https://me:pw@127.0.0.1:1/v1", "https://@127.0.0.1:1/v1",
+])  # fmt: skip
 def test_an_address_that_may_not_be_used_is_never_asked(server: CannedServer, settings: Any, url: str) -> None:
     settings.VOICE_URL = url
     said = speak()
     assert (said.fell_back, said.failed) == (True, ())
+
+
+def test_a_key_that_no_header_can_carry_is_never_sent(server: CannedServer, settings: Any) -> None:
+    settings.VOICE_KEY = f"{KEY}€"
+    with structlog.testing.capture_logs() as events:
+        said = speak()
+    assert (said.fell_back, said.failed, server.asked) == (True, (), [])
+    assert KEY not in repr(events)
 
 
 @pytest.mark.parametrize("reply", [*FAILING.values(), completion({**GOOD, "text": f"The key is {KEY}."})])

@@ -135,11 +135,17 @@ def test_a_trade_that_policy_wants_talked_over_waits_for_its_review(talking: Non
     assert proposal.agent_id not in review.voters
 
 
-def test_a_review_decides_its_proposal_and_its_votes_name_the_turns(talking: None) -> None:
+@pytest.mark.parametrize(
+    ("stance", "status"), [(Stance.AGREE, ProposalStatus.APPROVED), (Stance.DISAGREE, ProposalStatus.REJECTED)]
+)
+def test_a_review_decides_its_proposal_and_its_votes_name_the_turns(
+    talking: None, monkeypatch: pytest.MonkeyPatch, stance: Stance, status: ProposalStatus
+) -> None:
+    monkeypatch.setattr(speaking, "speak", talk.saying(stance))
     proposal = settled(cast.submit(cast.buy()))
-    assert proposal.status in {ProposalStatus.APPROVED, ProposalStatus.REJECTED}, proposal.reason
-    assert proposal.decided_by in {"vote", "a gate"}
+    assert (proposal.status, proposal.decided_by) == (status, "vote"), proposal.reason
     cast_votes = Vote.objects.filter(proposal=proposal)
+    assert {vote.stance for vote in cast_votes} == {stance}
     assert {vote.agent_id for vote in cast_votes} == set(review_of(proposal).voters)
     assert all(vote.turn is not None and vote.turn.agent_id == vote.agent_id for vote in cast_votes)
     assert review_of(proposal).status == ConversationStatus.COMPLETED
@@ -254,10 +260,12 @@ def test_a_yes_of_the_table_is_still_judged_by_the_gates(talking: None) -> None:
     assert (proposal.status, proposal.code) == (ProposalStatus.REJECTED, "halted")
 
 
-def test_a_yes_leaves_what_is_large_to_people(talking: None) -> None:
+def test_a_yes_leaves_what_is_large_to_people(talking: None, all_for_it: None) -> None:
     cast.set_policy(human_from_usd="10")
     proposal = settled(cast.submit(cast.buy()))
-    assert proposal.status == ProposalStatus.REJECTED or proposal.waits_for_people_since is not None
+    assert set(Vote.objects.filter(proposal=proposal).values_list("stance", flat=True)) == {Stance.AGREE}
+    assert proposal.status == ProposalStatus.PENDING
+    assert proposal.waits_for_people_since is not None
 
 
 def test_each_vote_is_told_once(talking: None) -> None:
