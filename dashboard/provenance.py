@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Model, Q
+from django.db.models import Model, Q, QuerySet
 
 from agents.models import Memory, Score
 from dashboard import talks
@@ -20,11 +20,12 @@ from roundtable import actions
 from roundtable.models import Conversation, Turn, Vote
 from tradeco.common import events
 from tradeco.common.models import Event
+from tradeco.common.vocabulary import EventKind
 from trading.models import Attempt, Fill, Order, Position
 
 NODES_MOST = 200
 TURNS_MOST, ORDERS_MOST, MEMORIES_MOST, LATER_MOST = 48, 12, 20, 20
-LOOKED_AT_MOST = 20  # events of a kind, the newest, among which the one that was meant is looked for
+EVENTS_MOST = 100  # about its positions, looked at for what they woke
 VERDICTS_MOST = 60  # three rounds of the gates
 
 RULE_PARTS = {"proactive": 3, "reactive": 3, "initiative": 2, "talk": 2}
@@ -50,6 +51,7 @@ def of_proposal(number: int, *, most: int = NODES_MOST, also: Sequence[Model] = 
     _decision(thread, proposal)
     _learnt(thread, also)
     _followed(thread)
+    _woken(thread, also)
     return thread
 
 
@@ -109,7 +111,7 @@ def anchor(row: Model, *, hops: int = HOPS) -> int | None:
             return _by_subject(row.cause, hops) or _first_influenced(row)
         case Event():
             told = row.data.get("proposal")
-            return told if isinstance(told, int) else _by_subject(row.subject, hops)
+            return told if isinstance(told, int) else _by_subject(row.subject, hops) or _first_woken(row)
         case Reaction():
             return row.proposal_id or anchor(row.event, hops=hops)
     path = _PATHS.get(row._meta.model_name or "")
@@ -126,6 +128,16 @@ def _by_subject(text: str, hops: int) -> int | None:
         return None
     row = next(iter(rows_of([subject]).values()), None)
     return None if row is None else anchor(row, hops=hops - 1)
+
+
+def _first_woken(event: Event) -> int | None:
+    return _firings([event.number]).values_list("data__proposal", flat=True).first()
+
+
+def _firings(numbers: Sequence[int | None]) -> QuerySet[Event]:
+    """Events that tell of the rules which the events of these numbers woke."""
+    fired = Event.objects.filter(kind=EventKind.TRIGGER_FIRED, data__event__in=numbers, number__isnull=False)
+    return fired.order_by("data__event", "number")  # as the index is, lest events be walked by their number
 
 
 def _first_influenced(memory: Memory) -> int | None:
@@ -176,30 +188,16 @@ def _rule(thread: Thread, proposal: Proposal) -> None:
         return
     thread.follow(key, fired, "fired")
     thread.join(fired, proposal, "proposed it")
-    woken_by = _woken_by(rule, proposal)
-    if woken_by is not None:
-        thread.add(woken_by)
-        thread.join(woken_by, key, "is the newest that it looked at")
+    woken_by = fired.data.get("event")  # none of a routine's
+    for event in Event.objects.filter(number=woken_by) if woken_by is not None else ():
+        thread.add(event)
+        thread.join(event, key, "woke it")
 
 
 def _told_of(proposal: Proposal, subject: str) -> Event | None:
     """The event that was told of this proposal in its own transaction."""
     told = Event.objects.filter(subject=subject, at=proposal.created_at, number__isnull=False)
     return told.filter(data__proposal=proposal.pk).order_by("number").first()
-
-
-def _woken_by(rule: str, proposal: Proposal) -> Event | None:
-    """reactive:position.loss:sage looked at losses: the newest one before, of the proposal's own market if it enters
-    one.
-    """
-    kind = rule.split(":")[1] if rule.startswith("reactive:") and rule.count(":") >= 2 else ""
-    before = Event.objects.filter(kind=kind, at__lte=proposal.created_at, number__isnull=False).order_by("-number")
-    looked_at = list(before[:LOOKED_AT_MOST]) if kind else []
-    asked = [
-        (params["market"], params["side"]) for params in _params_of(proposal) if {"market", "side"} <= params.keys()
-    ]
-    meant = [event for event in looked_at if (event.data.get("market"), event.data.get("direction")) in asked]
-    return next(iter(meant or looked_at), None)
 
 
 def _named_by_steps(proposal: Proposal) -> list[str]:
@@ -362,6 +360,21 @@ def _followed(thread: Thread) -> None:
     reactions = Reaction.objects.filter(event__subject__in=about, event__number__isnull=False, answered=True)
     for reaction in thread.some(reactions.select_related("event", "proposal").order_by("pk"), LATER_MOST):
         _reaction(thread, reaction)
+
+
+def _woken(thread: Thread, asked: Sequence[Model]) -> None:
+    """Proposals of the rules that events about its positions woke, and those that the event asked about did."""
+    met = Event.objects.filter(subject__in=thread.keys("position"), number__isnull=False).order_by("number")
+    woke = {event.number: event for event in thread.some(met, EVENTS_MOST)}
+    woke |= {row.number: row for row in asked if isinstance(row, Event)}
+    fired = thread.some(_firings(list(woke)).exclude(data__proposal=thread.proposal), LATER_MOST)
+    proposals = Proposal.objects.in_bulk([each.data["proposal"] for each in fired])
+    for each in fired:
+        event = woke[each.data["event"]]
+        thread.add(event)
+        thread.join(event.subject, event, "met it")
+        thread.follow(event, each, "woke a rule")
+        thread.follow(each, proposals[each.data["proposal"]], "proposed it")
 
 
 def _reaction(thread: Thread, reaction: Reaction) -> None:

@@ -19,7 +19,7 @@ from django.db.models import Q
 
 from agents import memory
 from agents.models import Memory, MemoryType
-from missions import groups, policies, stories
+from missions import groups, policies, stories, triggers
 from missions.groups import Judged
 from missions.models import Influence, Outcome, Proposal, TriggerState
 from missions.policy_keys import Policy
@@ -85,8 +85,7 @@ def _learn_of_outcomes(policy: Policy, told: dict[str, Any], *, now: datetime, l
             told["kept"] += kept
             told["judged"] += judged
     if len(teaching) <= limit:
-        last = found[-1].number or 0 if found else 0
-        _pass(last if len(found) == EVENTS_PER_BEAT else max(last, newest))
+        _pass(triggers.seen_up_to(found, newest, before=cursor, more=len(found) == EVENTS_PER_BEAT))
 
 
 def _begin(*, since: datetime) -> int:

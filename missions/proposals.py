@@ -217,7 +217,7 @@ def expire(*, now: datetime, limit: int) -> dict[str, int]:
                 proposal,
                 to=ProposalStatus.EXPIRED,
                 code="expired",
-                reason="Nobody decided in time.",
+                reason=voting.EXPIRED,
                 by="policy",
                 now=now,
             )

@@ -85,7 +85,7 @@ def _roll(policy: Policy, *, now: datetime, room: int) -> tuple[int, int]:
         return 0, 0
     events.number_new()
     with db.transaction():
-        state = triggers.locked_state(CURSOR, now=now)
+        state = triggers.locked_state(CURSOR)
         # the newest first: what is numbered between the two looks must stay before the cursor
         newest = events.newest_number()
         crashpoints.reach("reactions.newest_known")
@@ -98,7 +98,9 @@ def _roll(policy: Policy, *, now: datetime, room: int) -> tuple[int, int]:
             rolls = _roll_for(rule, _of(rule, called_for), policy, now=now)
             rolled += len(rolls)
             answered += any(rolls)
-        TriggerState.objects.filter(pk=CURSOR).update(cursor=triggers.seen_up_to(found, newest))
+        more = len(found) == triggers.EVENTS_PER_BEAT
+        cursor = triggers.seen_up_to(found, newest, before=state.cursor, more=more)
+        TriggerState.objects.filter(pk=CURSOR).update(cursor=cursor)
     return rolled, answered
 
 

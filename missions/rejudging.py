@@ -174,7 +174,7 @@ def _approved(proposal: Proposal, *, by: str, reason: str) -> Mapping[str, str]:
 def _by_people(proposal: Proposal) -> Mapping[str, str]:
     """What people said is an input; what follows from a yes isn't. A lapse is the clock's."""
     if proposal.status == ProposalStatus.EXPIRED:
-        return _told(ProposalStatus.EXPIRED, "expired", "Nobody decided in time.", "policy")
+        return _told(ProposalStatus.EXPIRED, "expired", voting.EXPIRED, "policy")
     if proposal.status in (ProposalStatus.PENDING, ProposalStatus.CANCELLED) or proposal.code == "rejected_by_person":
         return _told(proposal.status, proposal.code, proposal.reason, proposal.decided_by)
     yes = proposal.approvals.select_related("approver").order_by("pk").last()

@@ -24,7 +24,7 @@ from tradeco.common.wiring import load
 
 CURSOR = "reactive:cursor"
 EVENTS_PER_BEAT = 200  # more than that waits for the next beat; the cursor remembers
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 JITTER = 0.1  # routines come up to this share earlier or later, so that they don't move in step
 
 
@@ -72,7 +72,7 @@ def _fire_proactive(rule: Proactive, policy: Policy, *, now: datetime) -> bool:
             "confidence": "0.9",
         }
     )
-    _propose(draft, key=key, cause=f"{key}:{state.fired}", now=now)
+    propose_within(draft, key=key, cause=f"{key}:{state.fired}", now=now)
     return True
 
 
@@ -87,7 +87,7 @@ def _run_reactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
     kinds = sorted({rule.event for rule in policy.reactive})
     events.number_new()
     with db.transaction():
-        state = locked_state(CURSOR, now=now)
+        state = locked_state(CURSOR)
         # the newest first: what is numbered between the two looks must stay before the cursor
         newest = events.newest_number()
         crashpoints.reach("triggers.newest_known")
@@ -97,14 +97,9 @@ def _run_reactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
             of_kind = [event for event in found if event.kind == rule.event]
             if of_kind and len(fired) < limit and _react(rule, of_kind, policy, now=now):
                 fired.append(f"{rule.event}:{rule.agent}")
-        TriggerState.objects.filter(pk=CURSOR).update(cursor=seen_up_to(found, newest))
+        cursor = seen_up_to(found, newest, before=state.cursor, more=len(found) == EVENTS_PER_BEAT)
+        TriggerState.objects.filter(pk=CURSOR).update(cursor=cursor)
     return fired
-
-
-def seen_up_to(found: Sequence[Event], newest: int) -> int:
-    """Behind the last event seen, or behind all that stood there where fewer than a beat's lot concerned us."""
-    last = found[-1].number or 0 if found else 0
-    return last if len(found) == EVENTS_PER_BEAT else max(last, newest)
 
 
 def _react(rule: Reactive, found: Sequence[Event], policy: Policy, *, now: datetime) -> bool:
@@ -121,23 +116,26 @@ def _react(rule: Reactive, found: Sequence[Event], policy: Policy, *, now: datet
     cooldown = timedelta(minutes=rule.cooldown_minutes * policy.trigger_pace)
     cool_down(state, until=now + cooldown, now=now)
     cause = f"{key}:{state.fired}"
-    considered = influence.consider(drafts.read(idea), seed=cause, policy=policy, now=now)
-    _propose(considered.draft, key=key, cause=cause, now=now, memories=considered.memories)
+    draft = drafts.read({name: value for name, value in idea.items() if name != "event"})
+    considered = influence.consider(draft, seed=cause, policy=policy, now=now)
+    propose_within(
+        considered.draft, key=key, cause=cause, now=now, memories=considered.memories, woken_by=idea["event"]
+    )
     return True
 
 
-# --- state, for all whose cooldowns stand in the database -----------------------------------------
+# --- state, for all whose cooldowns and cursors stand in the database -----------------------------
 
 
-def locked_state(key: str, *, now: datetime) -> TriggerState:
-    """A trigger's row, locked until the transaction ends: two beats can't fire it both."""
-    TriggerState.objects.get_or_create(key=key, defaults={"next_at": _EPOCH})
+def locked_state(key: str, *, next_at: datetime = EPOCH) -> TriggerState:
+    """A trigger's row, locked until the transaction ends: two beats can't fire it both. `next_at` is a new one's."""
+    TriggerState.objects.get_or_create(key=key, defaults={"next_at": next_at})
     return TriggerState.objects.select_for_update().get(key=key)
 
 
 def due(key: str, *, now: datetime) -> TriggerState | None:
     """A trigger's row, locked, where its cooldown is over."""
-    state = locked_state(key, now=now)
+    state = locked_state(key)
     return state if state.next_at <= now else None
 
 
@@ -151,9 +149,32 @@ def cool_down(state: TriggerState, *, until: datetime, now: datetime) -> None:
     TriggerState.objects.filter(pk=state.pk).update(next_at=until, last_fired_at=now, fired=F("fired") + 1)
 
 
-def _propose(
-    draft: drafts.Draft, *, key: str, cause: str, now: datetime, memories: Sequence[tuple[int, Decimal]] = ()
+def seen_up_to(seen: Sequence[Event], newest: int, *, before: int, more: bool) -> int:
+    """Where a cursor moves: behind the last event seen, and behind all that stood there unless `more` are to be seen.
+
+    Args:
+        newest: the number of the newest event, asked for before those seen were read.
+        before: where the cursor stood.
+    """
+    last = seen[-1].number or before if seen else before
+    return last if more else max(last, newest)
+
+
+def propose_within(
+    draft: drafts.Draft,
+    *,
+    key: str,
+    cause: str,
+    now: datetime,
+    memories: Sequence[tuple[int, Decimal]] = (),
+    woken_by: int | None = None,
 ) -> Proposal:
+    """Hand in what a rule proposes and tell that it fired, in the caller's transaction.
+
+    Args:
+        key: the rule's.
+        woken_by: the number of the event that it is about; None of a routine.
+    """
     proposal = proposals.submit_within(
         draft=draft, source=ProposalSource.TRIGGER, cause=cause, now=now, memories=memories
     )
@@ -162,6 +183,6 @@ def _propose(
         subject=f"trigger:{key}",
         agent=draft.agent,
         now=now,
-        data={"proposal": proposal.pk, "status": proposal.status},
+        data={"proposal": proposal.pk, "status": proposal.status, "event": woken_by},
     )
     return proposal

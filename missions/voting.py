@@ -5,10 +5,9 @@ the proposal waits for `conclude_within` until its deadline, after which people 
 heartbeat). What a decision does is `deciding`'s affair.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from django.conf import settings
 
@@ -23,6 +22,7 @@ from tradeco.common.wiring import load
 
 BY_POLICY = "Policy approves this kind."
 LATE = "The roundtable didn't decide in time."
+EXPIRED = "Nobody decided in time."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,6 @@ class Decided:
     approve: bool | None
     code: str = ""
     reason: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
     by: datetime | None = None
 
 

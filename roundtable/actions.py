@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from typing import Any
 
-from django.db import connection
-
 from agents.models import Agent
 from missions import caps, drafts, proposals
 from missions.drafts import Draft
@@ -18,7 +16,7 @@ from missions.models import Proposal
 from missions.policy_keys import Policy
 from missions.vocabulary import ConversationFormat, ProposalSource, ProposalStatus, StepKind
 from roundtable import said
-from roundtable.formats import FORMATS
+from roundtable.formats import FORMATS, RISK
 from roundtable.models import Conversation, Stance, Tone, Turn
 from tradeco.common import crashpoints, db
 
@@ -69,9 +67,9 @@ def items(conversation: Conversation, turns: Sequence[Turn]) -> Iterator[Item]:
     if in_doubt:
         turn, name = in_doubt
         yield Item("intel", StepKind.ANALYZE_SIGNAL, f"Look again at {name}", turn, {"market": name})
-    if len(doubts) >= DOUBTS_MANY or any(turn.agent_id == "sage" for turn in doubts):
+    if len(doubts) >= DOUBTS_MANY or any(turn.agent_id == RISK for turn in doubts):
         about = {"market": in_doubt[1]} if in_doubt else {}
-        yield Item("sage", StepKind.CALCULATE_RISK, "Measure the risk that was argued about", doubts[-1], about)
+        yield Item(RISK, StepKind.CALCULATE_RISK, "Measure the risk that was argued about", doubts[-1], about)
     watched = next(((turn, row) for turn in reversed(turns) for row in _held(turn)), None)
     if watched:
         turn, row = watched
@@ -108,14 +106,9 @@ def _draft(conversation: Conversation, item: Item) -> Draft:
 
 def _left_today(policy: Policy, *, now: datetime) -> int:
     """How many items the UTC day has left; nobody else counts until the caller's commit."""
-    _lock()
+    db.advisory_lock(_LOCK)
     begun = datetime.combine(caps.utc_day(now), time.min, tzinfo=UTC)
     # by status, as the index is
     today = Proposal.objects.filter(status__in=ProposalStatus.values, created_at__gte=begun)
     made = today.filter(source=ProposalSource.CONVERSATION, cause__contains=":action:").count()
     return max(0, policy.action_items_per_day - made)
-
-
-def _lock() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])

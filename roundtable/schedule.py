@@ -7,20 +7,18 @@ affair, who takes part `formats`'.
 
 import math
 import random
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import F
-
 from agents import relationships
 from agents.models import Agent
-from missions import caps, drafts, policies, proposals
+from missions import caps, policies, triggers
 from missions.models import Outcome, Proposal, TriggerState
 from missions.policy_keys import Policy, Talk
-from missions.vocabulary import CapKey, ConversationFormat, ProposalSource, StepKind
-from roundtable.formats import COORDINATOR, FORMATS
+from missions.vocabulary import CapKey, ConversationFormat
+from roundtable import asking
+from roundtable.formats import FORMATS
 from tradeco.common import crashpoints, db, events
 from tradeco.common.errors import NotFound
 from tradeco.common.models import Event
@@ -29,7 +27,6 @@ from tradeco.common.vocabulary import EventKind
 CURSOR = "talk:cursor"
 EVENTS_PER_BEAT = 100  # more than that waits for the next beat; the cursor remembers
 NEWS = timedelta(hours=1)  # an older loss is history: the day's own post-mortem speaks of it
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def run(*, now: datetime, limit: int) -> dict[str, Any]:
@@ -58,13 +55,12 @@ def _talk_by_the_clock(policy: Policy, *, now: datetime, limit: int) -> list[str
 def _hold_if_due(talk: Talk, policy: Policy, *, now: datetime) -> bool:
     key = f"talk:{talk.format.value}"
     every, at = (timedelta(minutes=minutes * policy.trigger_pace) for minutes in (talk.every_minutes, talk.at_minutes))
-    turn = math.floor((now - _EPOCH - at) / every)  # which one is the last whose time has come
-    state = _state(key, next_at=_EPOCH + at + every * (turn + 1))
+    turn = math.floor((now - triggers.EPOCH - at) / every)  # which one is the last whose time has come
+    next_at = triggers.EPOCH + at + every * (turn + 1)
+    state = triggers.locked_state(key, next_at=next_at)
     if state.next_at > now:
         return False
-    TriggerState.objects.filter(pk=key).update(
-        next_at=_EPOCH + at + every * (turn + 1), last_fired_at=now, fired=F("fired") + 1
-    )
+    triggers.cool_down(state, until=next_at, now=now)
     rolled = random.Random(f"{key}:{turn}").random()
     if rolled >= talk.probability or caps.ahead_of_pace(cap=CapKey.CONVERSATIONS, policy=policy, now=now):
         return False
@@ -101,7 +97,7 @@ def _has_lost(policy: Policy, *, now: datetime) -> bool:
 def _talk_of_losses(policy: Policy, *, now: datetime, limit: int) -> list[str]:
     events.number_new()
     with db.transaction():
-        state = _state(CURSOR, next_at=_EPOCH)
+        state = triggers.locked_state(CURSOR)
         # the newest first: what is numbered between the two looks must stay before the cursor
         newest = events.newest_number()
         crashpoints.reach("schedule.newest_known")
@@ -114,15 +110,10 @@ def _talk_of_losses(policy: Policy, *, now: datetime, limit: int) -> list[str]:
             seen.append(event)
             if _hold_post_mortem(event, policy, now=now):
                 held.append(f"{ConversationFormat.POST_MORTEM.value} about {event.subject}")
-        cursor = _seen_up_to(seen, newest, all_seen=len(seen) == len(found) < EVENTS_PER_BEAT, before=state.cursor)
+        more = len(seen) < len(found) or len(found) == EVENTS_PER_BEAT
+        cursor = triggers.seen_up_to(seen, newest, before=state.cursor, more=more)
         TriggerState.objects.filter(pk=CURSOR).update(cursor=cursor)
     return held
-
-
-def _seen_up_to(seen: Sequence[Event], newest: int, *, all_seen: bool, before: int) -> int:
-    """Behind the last event looked at, or behind all that stood there where none of ours is left."""
-    last = seen[-1].number or before if seen else before
-    return max(last, newest) if all_seen else last
 
 
 def _hold_post_mortem(event: Event, policy: Policy, *, now: datetime) -> bool:
@@ -134,44 +125,27 @@ def _hold_post_mortem(event: Event, policy: Policy, *, now: datetime) -> bool:
     key = f"talk:{ConversationFormat.POST_MORTEM.value}"
     topic = f"The loss of {loss:.1%} on {event.data['market']}"
     return _propose(
-        ConversationFormat.POST_MORTEM, topic, key=key, cause=f"{key}:{event.subject}", now=now, about=event.subject
+        ConversationFormat.POST_MORTEM, topic, key=key, cause=f"{key}:{event.subject}", now=now, about=event
     )
 
 
 # --- both -----------------------------------------------------------------------------------------
 
 
-def _state(key: str, *, next_at: datetime) -> TriggerState:
-    """A talk's row, locked until the transaction ends: two beats can't hold it both. A new one waits for its time."""
-    TriggerState.objects.get_or_create(key=key, defaults={"next_at": next_at})
-    return TriggerState.objects.select_for_update().get(key=key)
-
-
-def _propose(format: ConversationFormat, topic: str, *, key: str, cause: str, now: datetime, about: str = "") -> bool:
-    """Whether the conversation will be held."""
-    active = list(Agent.objects.filter(active=True).order_by("place").values_list("key", flat=True))
-    if not active or Proposal.objects.filter(cause=cause).exists():
+def _propose(
+    format: ConversationFormat, topic: str, *, key: str, cause: str, now: datetime, about: Event | None = None
+) -> bool:
+    """Whether the conversation is asked for: once a cause, and only where somebody is there to open it."""
+    if Proposal.objects.filter(cause=cause).exists():
         return False
-    draft = drafts.read(
-        {
-            "agent": COORDINATOR if COORDINATOR in active else active[0],
-            "title": f"{format.label}: {topic}"[:200],
-            "rationale": f"Called for by {about}." if about else "It is time for it.",
-            "steps": [
-                {
-                    "kind": StepKind.HOLD_ROUNDTABLE.value,
-                    "params": {"format": format.value, "topic": topic, "about": about},
-                }
-            ],
-            "confidence": "0.9",
-        }
+    draft = asking.draft(
+        format,
+        topic,
+        about=about.subject if about else "",
+        title=f"{format.label}: {topic}",
+        rationale=f"Called for by {about.subject}." if about else "It is time for it.",
     )
-    proposal = proposals.submit_within(draft=draft, source=ProposalSource.TRIGGER, cause=cause, now=now)
-    events.emit(
-        kind=EventKind.TRIGGER_FIRED,
-        subject=f"trigger:{key}",
-        agent=draft.agent,
-        now=now,
-        data={"proposal": proposal.pk, "status": proposal.status},
-    )
+    if draft is None:
+        return False
+    triggers.propose_within(draft, key=key, cause=cause, now=now, woken_by=about.number if about else None)
     return True

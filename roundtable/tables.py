@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from django.db import connection
 from django.db.models import QuerySet
 
 from missions.policy_keys import Policy
@@ -16,11 +15,10 @@ _LOCK = 0x7461_626C  # "tabl": the advisory lock under which tables are counted 
 def take_within(conversation: Conversation, *, policy: Policy, now: datetime) -> bool:
     """Begin a waiting conversation if a table is left for it, in the caller's transaction.
 
-    The count is scarce, and no row of ours is: whoever counts holds the lock until the commit, and the next one counts
-    under READ COMMITTED what that committed. Ending a conversation needs no lock, since it makes room.
+    The count is scarce, and no row of ours is: whoever counts holds the lock until the commit. Ending a conversation
+    needs no lock, since it makes room.
     """
-    db.requires_transaction()
-    _lock()
+    db.advisory_lock(_LOCK)
     if not is_left(conversation, policy=policy):
         return False
     crashpoints.reach("tables.counted")
@@ -51,8 +49,3 @@ def _waiting_reviews() -> QuerySet[Conversation]:
         format=ConversationFormat.TRADE_REVIEW,
         step__blocked_by__isnull=True,
     )
-
-
-def _lock() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])

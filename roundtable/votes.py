@@ -12,19 +12,19 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from agents.models import Agent
-from missions import deciding, drafts, proposals, voting
+from missions import deciding, proposals, voting
 from missions.gates import Known
 from missions.models import Proposal
 from missions.policy_keys import Policy
-from missions.vocabulary import ConversationFormat, ProposalSource, ProposalStatus, StepKind
+from missions.vocabulary import ConversationFormat, ProposalSource, ProposalStatus
 from missions.voting import Decided
-from roundtable import opinions
+from roundtable import asking, opinions
+from roundtable.formats import COORDINATOR, RISK
 from roundtable.models import OPEN, Conversation, Stance, Turn, Vote
 from roundtable.voices.port import Opinion
 from tradeco.common import db, events
 from tradeco.common.vocabulary import EventKind
 
-COORDINATOR, RISK = "atlas", "sage"
 ORDER = (RISK, COORDINATOR, "observer", "growth", "intel", "scout")
 """Who is asked first; each tier asks as many of them as it needs, leaving the proposer out."""
 REASON_MOST = 480
@@ -125,29 +125,17 @@ def _tables_are_left(policy: Policy) -> bool:
 
 def _open_review(proposal: Proposal, *, until: datetime, now: datetime) -> bool:
     """Ask for the review by the one door; False where none may be held, such as when the day's cap is reached."""
-    opener = _opener()
-    if opener is None:
+    draft = asking.draft(
+        ConversationFormat.TRADE_REVIEW,
+        proposal.title,
+        about=proposal.subject,
+        title=f"Talk over #{proposal.pk}: {proposal.title}",
+        rationale=f"Policy has trades of {proposal.value_usd} USD talked over.",
+    )
+    if draft is None:
         return False
     proposal.vote_by = until
     proposal.save(update_fields=["vote_by"])
-    draft = drafts.read(
-        {
-            "agent": opener,
-            "title": f"Talk over #{proposal.pk}: {proposal.title}"[:200],
-            "rationale": f"Policy has trades of {proposal.value_usd} USD talked over.",
-            "steps": [
-                {
-                    "kind": StepKind.HOLD_ROUNDTABLE.value,
-                    "params": {
-                        "format": ConversationFormat.TRADE_REVIEW.value,
-                        "topic": proposal.title[:200],
-                        "about": proposal.subject,
-                    },
-                }
-            ],
-            "confidence": "0.9",
-        }
-    )
     review = proposals.submit_within(
         draft=draft, source=ProposalSource.CONVERSATION, cause=f"review:{proposal.pk}", now=now
     )
@@ -156,12 +144,6 @@ def _open_review(proposal: Proposal, *, until: datetime, now: datetime) -> bool:
     proposal.vote_by = None
     proposal.save(update_fields=["vote_by"])
     return False
-
-
-def _opener() -> str | None:
-    """The coordinator where it is active, else whoever comes first."""
-    active = Agent.objects.filter(active=True).order_by("place").values_list("key", flat=True)
-    return COORDINATOR if COORDINATOR in active else active.first()
 
 
 def ballots_of(conversation: Conversation, *, policy: Policy) -> list[Ballot]:

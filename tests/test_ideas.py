@@ -36,9 +36,20 @@ def strong(market: str, direction: str, strength: str = "0.9", confidence: str =
     }
 
 
-def idea(agent: str, found: list[Event]) -> Any:
+def respond(agent: str, found: list[Event]) -> Any:
     _, policy = policies.current()
     return ideas.respond(agent, found, policy=policy, now=db.now())
+
+
+def idea(agent: str, found: list[Event]) -> Any:
+    """What would be handed in of its answer: all but the event that it is about."""
+    told = respond(agent, found)
+    return told and {name: value for name, value in told.items() if name != "event"}
+
+
+def numbered(found: list[Event]) -> list[Event]:
+    events.number_new()
+    return list(Event.objects.filter(key__in=[event.key for event in found]).order_by("number"))
 
 
 def test_scout_enters_on_the_strongest_buy_with_stops_and_a_forecast() -> None:
@@ -87,6 +98,25 @@ def test_scout_takes_a_profit_that_a_strong_sell_endangers() -> None:
     assert idea("scout", found) is None
     cast.set_price("SOL/USDC", position.market.price * Decimal("1.01"))
     assert idea("scout", found)["steps"][0]["kind"] == "close_position"
+
+
+def test_an_idea_names_the_event_that_it_is_about_not_whichever_came_last() -> None:
+    found = heard("signal.strong", **strong("SOL/USDC", "sell", "0.99"))
+    found += heard("signal.strong", **strong("WIF/USDC", "buy", "0.95"))
+    found += heard("signal.strong", **strong("BONK/USDC", "buy", "0.85"))
+    found = numbered(found)
+    endangered, strongest, last = found
+    assert respond("scout", found)["event"] == strongest.number
+    assert respond("scout", [last])["event"] == last.number, "the control: alone it is the one"
+    position = cast.bought("SOL/USDC")
+    cast.set_price("SOL/USDC", position.market.price * Decimal("1.01"))
+    assert respond("scout", [endangered])["event"] == endangered.number
+
+
+@pytest.mark.parametrize("kind", ["position.win", "position.loss", "position.alarm", "positions.many", "stop.hit"])
+def test_a_review_is_about_the_newest_of_its_events(kind: str) -> None:
+    found = numbered([*heard(kind), *heard(kind)])
+    assert respond("sage", found)["event"] == found[-1].number
 
 
 def test_growth_enlarges_a_winner_only_where_the_flag_allows() -> None:

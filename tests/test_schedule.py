@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agents.models import Agent, Relationship
+from missions import triggers
 from missions.models import CapUse, Proposal, TriggerState
 from missions.vocabulary import ConversationFormat as F
 from roundtable import schedule
@@ -128,6 +129,12 @@ class TestByTheClock:
         run(at(0, 12))
         assert Proposal.objects.get().agent_id == "sage"
 
+    def test_where_nobody_is_there_to_open_it_nothing_is_asked_for(self) -> None:
+        Agent.objects.update(active=False)
+        run(at(0))
+        assert run(at(0, 12)) == []
+        assert not Proposal.objects.exists()
+
 
 # --- debates --------------------------------------------------------------------------------------
 
@@ -178,6 +185,8 @@ class TestAboutLosses:
             f"position:{position.pk}",
             "The loss of 1.5% on SOL/USDC",
         )
+        fired = Event.objects.get(kind="trigger.fired")
+        assert fired.data["event"] == Event.objects.get(kind="position.loss").number
         lose(position.pk)
         assert run() == []
 
@@ -267,13 +276,13 @@ def test_control_without_the_lock_on_its_row_both_find_it_due(
     run(at(0))
     both = threading.Barrier(2, timeout=30)
 
-    def look_only(key: str, *, next_at: datetime) -> TriggerState:
+    def look_only(key: str, **_: Any) -> TriggerState:
         state = TriggerState.objects.get(key=key)
         if key != schedule.CURSOR:
             both.wait()
         return state
 
-    monkeypatch.setattr(schedule, "_state", look_only)
+    monkeypatch.setattr(triggers, "locked_state", look_only)
     monkeypatch.setattr(schedule, "_propose", lambda *args, **kwargs: True)  # nor the cause that has one proposal
     held: list[Any] = stage.together(2, lambda _: run(at(0, 13)))
     assert held == [["watercooler"], ["watercooler"]]

@@ -36,9 +36,9 @@ def run(now: datetime | None = None, limit: int = 20) -> list[str]:
     return fired
 
 
-def happens(kind: str = "signal.strong", *, direction: str = "buy", market: str = "SOL/USDC") -> None:
-    strength = {"strength": "0.9", "confidence": "0.8"}
-    data = {"market": market, "direction": direction, "kind": "momentum", "why": "it rises", **strength}
+def happens(kind: str = "signal.strong", *, market: str = "SOL/USDC", strength: str = "0.9") -> None:
+    sure = {"strength": strength, "confidence": "0.8"}
+    data = {"market": market, "direction": "buy", "kind": "momentum", "why": "it rises", **sure}
     with db.savepoint():
         events.emit(kind=kind, subject=f"market:{market}", now=db.now(), data=data)
 
@@ -140,6 +140,19 @@ class TestReactions:
         asked = set(TriggerState.objects.filter(key__startswith="reactive:signal").values_list("key", flat=True))
         assert asked == {"reactive:signal.strong:scout", "reactive:signal.strong:atlas"}
 
+    def test_its_firing_names_the_event_that_the_proposal_is_about_and_a_routine_s_none(self) -> None:
+        happens(market="WIF/USDC", strength="0.95")
+        happens(market="SOL/USDC", strength="0.90")
+        run()
+        fired = Event.objects.get(kind="trigger.fired")
+        woken_by = Event.objects.get(number=fired.data["event"])
+        assert woken_by.data["market"] == "WIF/USDC"
+        assert Proposal.objects.get(pk=fired.data["proposal"]).steps[0]["params"]["market"] == "WIF/USDC"
+        cast.set_policy(proactive=TWO)
+        run()
+        routines = Event.objects.filter(kind="trigger.fired", subject__startswith="trigger:proactive:")
+        assert [each.data["event"] for each in routines] == [None, None]
+
     def test_what_concerns_nobody_moves_the_cursor_too(self) -> None:
         for _ in range(3):
             happens("market.opened")
@@ -156,6 +169,24 @@ class TestReactions:
             TriggerState.objects.get(key=triggers.CURSOR).cursor
             == Event.objects.filter(kind="stop.hit").order_by("number")[2].number
         )
+
+
+# --- cursors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seen", "more", "cursor"),
+    [
+        ([], False, 90),  # nothing concerns us: behind all that stood there
+        ([], True, 40),  # nobody had time to look: where it was
+        ([50, 60], False, 90),
+        ([50, 60], True, 60),  # a beat's lot: what is left comes next
+        ([50, 95], False, 95),  # numbered between the two looks, and seen
+    ],
+)
+def test_a_cursor_stays_before_what_nobody_has_seen(seen: list[int], more: bool, cursor: int) -> None:
+    rows = [Event(number=number) for number in seen]
+    assert triggers.seen_up_to(rows, 90, before=40, more=more) == cursor
 
 
 # --- interleavings --------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ Idea = dict[str, Any]
 def respond(agent: str, found: Sequence[Event], *, policy: Policy, now: datetime, does: str = "") -> Idea | None:
     """What `agent` proposes about these events of one kind, oldest first; None where it has no idea.
 
+    Beside a draft's data the idea holds `event`, the number of the one that it is about, unless `does` asks for it.
+
     Args:
         does: what a reaction of the matrix asks of it; empty where the event itself does.
     """
@@ -60,17 +62,23 @@ def _trade_signal(agent: str, found: Sequence[Event], policy: Policy, now: datet
     sell endangers.
     """
     held = {position.market_id: position for position in _open()}
-    newest = {(event.data["market"], event.data["direction"]): event.data for event in found}
-    sure = [data for data in newest.values() if Decimal(data["confidence"]) >= policy.confidence_min]
-    ranked = sorted(sure, key=lambda data: Decimal(data["strength"]), reverse=True)
-    for signal in ranked:
+    newest = {(event.data["market"], event.data["direction"]): event for event in found}
+    sure = [event for event in newest.values() if Decimal(event.data["confidence"]) >= policy.confidence_min]
+    ranked = sorted(sure, key=lambda event: Decimal(event.data["strength"]), reverse=True)
+    for event in ranked:
+        signal = event.data
         if signal["direction"] == "buy" and signal["market"] not in held and not _is_asked_for(signal["market"]):
-            return _entry(agent, signal, policy, now=now)
-    for signal in ranked:
+            return _about(event, _entry(agent, signal, policy, now=now))
+    for event in ranked:
+        signal = event.data
         position = held.get(signal["market"])
         if signal["direction"] == "sell" and position is not None and positions.gain(position) > 0:
-            return _exit(agent, position, signal["why"], Decimal(signal["confidence"]))
+            return _about(event, _exit(agent, position, signal["why"], Decimal(signal["confidence"])))
     return None
+
+
+def _about(event: Event, idea: Idea | None) -> Idea | None:
+    return {**idea, "event": event.number} if idea else None
 
 
 def _is_asked_for(market: str) -> bool:
@@ -142,7 +150,7 @@ def _scale_winner(agent: str, found: Sequence[Event], policy: Policy, now: datet
     best = _best_winner()
     if not policy.flag_scaling or best is None:
         return _look_back(agent, found, policy, now)
-    return _enlarge(agent, best, "and we have just won elsewhere")
+    return _about(found[-1], _enlarge(agent, best, "and we have just won elsewhere"))
 
 
 def _best_winner() -> Position | None:
@@ -188,6 +196,7 @@ def _review(agent: str, found: Sequence[Event], kind: str, params: dict[str, Any
         "rationale": f"Called for by event #{event.number} about {event.subject}.",
         "steps": [{"kind": kind, "params": params}],
         "confidence": "0.9",
+        "event": event.number,
     }
 
 

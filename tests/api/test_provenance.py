@@ -4,12 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from agents.models import Memory, Relationship, Score, Shift
 from dashboard import admin_panels, provenance
 from dashboard.provenance_nodes import KINDS
+from missions import triggers
 from missions.models import Approval, Forecast, Influence, Outcome, Proposal, Reaction, Step, Verdict
 from missions.vocabulary import ProposalSource
 from roundtable.models import Conversation
@@ -31,8 +33,9 @@ class Story:
             status="approved", decided_at=now, waits_for_people_since=None,
         )  # fmt: skip
         self.fired = self.tell(
-            "trigger.fired", "trigger:reactive:position.win:growth", proposal=self.proposal.pk, at=now
-        )
+            "trigger.fired", "trigger:reactive:position.win:growth", proposal=self.proposal.pk,
+            event=self.woken_by.number, at=now,
+        )  # fmt: skip
         self.memory = admin_rows.memory("growth", cause="outcome:424242", text="It paid.")
         Influence.objects.create(proposal=self.proposal, memory=self.memory, effect="0.02", at=now)
         self.decide()
@@ -256,6 +259,97 @@ def test_a_rule_is_named_whatever_its_cause_looks_like(viewer: Program, cause: s
     found = thread(viewer, made.pk)
     assert rule in {node["key"] for node in found["nodes"]}
     assert f"proposal:{made.pk}" in leads_to(found, rule)
+
+
+# --- which event woke a rule ----------------------------------------------------------------------
+
+
+def fires(woken_by: Event | None, rule: str = "reactive:signal.strong:scout") -> Proposal:
+    """A proposal that a rule made of an event, and the event that tells of it."""
+    made = admin_rows.proposal(cause=f"{rule}:{Proposal.objects.count()}")
+    number = woken_by.number if woken_by else None
+    tells("trigger.fired", f"trigger:{rule}", at=made.created_at, proposal=made.pk, event=number)
+    return made
+
+
+def tells(kind: str, subject: str, /, *, at: Any = None, **data: Any) -> Event:
+    event = Event.objects.create(kind=kind, subject=subject, data=data, at=at or db.now())
+    events.number_new()
+    event.refresh_from_db()
+    return event
+
+
+def woke(found: dict[str, Any], rule: str = "reactive:signal.strong:scout") -> list[str]:
+    return [edge["from"] for edge in found["edges"] if (edge["to"], edge["why"]) == (f"rule:{rule}", "woke it")]
+
+
+def test_a_rule_was_woken_by_the_event_that_its_firing_names_not_by_the_newest_of_its_kind(viewer: Program) -> None:
+    meant, newest = (tells("signal.strong", "market:SOL/USDC", market="SOL/USDC") for _ in range(2))
+    assert woke(thread(viewer, fires(meant).pk)) == [f"event:{meant.number}"]
+    assert woke(thread(viewer, fires(newest).pk)) == [f"event:{newest.number}"]
+
+
+def test_a_firing_that_names_no_event_has_none_guessed_for_it(viewer: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    tells("signal.strong", "market:SOL/USDC", market="SOL/USDC")
+    made = fires(None)
+    monkeypatch.setattr(events, "number_new", lambda: 0)  # another process is at it
+    Event.objects.create(kind="signal.strong", subject="market:SOL/USDC", at=db.now())
+    assert woke(thread(viewer, made.pk)) == []
+
+
+def test_an_event_leads_to_what_every_rule_that_it_woke_proposed(viewer: Program) -> None:
+    signal = tells("signal.strong", "market:SOL/USDC", market="SOL/USDC")
+    first, second = fires(signal), fires(signal, rule="reactive:signal.strong:atlas")
+    found = viewer.get("provenance/", of=f"event:{signal.number}").json()
+    assert found["proposal"] == first.pk
+    assert {f"proposal:{first.pk}", f"proposal:{second.pk}"} <= leads_to(found, f"event:{signal.number}")
+    aside = {node["key"] for node in thread(viewer, first.pk)["nodes"]}
+    assert f"proposal:{second.pk}" not in aside, "that is another thread"
+
+
+def test_control_an_event_that_woke_nobody_is_told_alone(viewer: Program) -> None:
+    slept, signal = (tells("signal.strong", "market:SOL/USDC") for _ in range(2))
+    fires(signal)
+    tells("alarm", "company", event=slept.number)  # of another kind, which tells of no rule
+    found = viewer.get("provenance/", of=f"event:{slept.number}").json()
+    assert (found["proposal"], [node["key"] for node in found["nodes"]]) == (None, [f"event:{slept.number}"])
+
+
+def test_what_happened_to_a_position_leads_to_what_it_woke(viewer: Program, story: Story) -> None:
+    lost = tells("position.loss", story.position.subject, market="SOL/USDC")
+    measured = fires(lost, rule="reactive:position.loss:sage")
+    for found in (thread(viewer, story.proposal.pk), viewer.get("provenance/", of=f"event:{lost.number}").json()):
+        assert found["proposal"] == story.proposal.pk
+        assert f"proposal:{measured.pk}" in leads_to(found, story.position.subject)
+        assert f"proposal:{measured.pk}" in leads_to(found, f"event:{lost.number}")
+
+
+def test_a_rule_that_really_fired_is_traced_both_ways(committed_company: None, viewer: Program) -> None:
+    cast.set_policy(proactive=[])
+    data = {"direction": "buy", "kind": "momentum", "confidence": "0.8", "why": "it rises"}
+    meant = tells("signal.strong", "market:WIF/USDC", market="WIF/USDC", strength="0.95", **data)
+    tells("signal.strong", "market:SOL/USDC", market="SOL/USDC", strength="0.9", **data)
+    assert triggers.run(now=db.now(), limit=5) == {"fired": ["signal.strong:scout"]}
+    made = Proposal.objects.get(cause__startswith="reactive:")
+    assert woke(thread(viewer, made.pk)) == [f"event:{meant.number}"]
+    assert viewer.get("provenance/", of=f"event:{meant.number}").json()["proposal"] == made.pk
+
+
+def test_what_an_event_woke_is_found_by_its_index(company: None) -> None:
+    """Among thirty thousand firings, of which a third are a routine's; the control has no such index."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO common_event (number, kind, subject, agent, data, at, request_id)"
+            " SELECT 1000 + n, 'trigger.fired', 'trigger:a', 'sage', jsonb_build_object('proposal', n, 'event',"
+            " CASE WHEN n % 3 > 0 THEN n END), now(), '' FROM generate_series(1, 30000) n"
+        )
+        cursor.execute("ANALYZE common_event")
+        several = provenance._firings([20_000, 20_002]).exclude(data__proposal=20_002)[:20]
+        looks = [provenance._firings([20_000])[:1], several]
+        assert [[each.data["proposal"] for each in look] for look in looks] == [[20_000], [20_000]]
+        assert all("event_woke" in look.explain() for look in looks)
+        cursor.execute("DROP INDEX event_woke")
+        assert not any("event_woke" in look.explain() for look in looks)
 
 
 def test_a_loss_that_was_talked_about_leads_to_the_talk(viewer: Program, story: Story) -> None:

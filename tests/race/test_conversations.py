@@ -14,7 +14,7 @@ from django.db import connection
 from agents.models import Memory, Shift
 from missions import claims, execution, policies, rescue
 from missions.models import Proposal, Step
-from roundtable import actions, tables
+from roundtable import actions
 from roundtable.models import Conversation, Stance, Tone, Turn
 from tests import cast, talk
 from tests.race import stage
@@ -247,8 +247,16 @@ def test_of_many_that_want_a_table_at_once_three_get_one() -> None:
 
 
 def test_control_without_the_lock_all_count_the_same_free_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_lock", lambda: None)
+    monkeypatch.setattr(db, "advisory_lock", lambda number: None)
     assert tables_taken() == MANY
+
+
+def test_a_lock_that_no_transaction_would_hold_is_not_taken() -> None:
+    for take in (db.advisory_lock, db.try_advisory_lock):
+        with pytest.raises(AssertionError, match="inside a transaction"):
+            take(1)
+        with db.transaction():
+            take(1)  # the control
 
 
 def items_made() -> int:
@@ -283,5 +291,5 @@ def test_a_day_s_items_are_counted_one_conversation_at_a_time() -> None:
 
 
 def test_control_without_the_lock_each_conversation_finds_the_day_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "_lock", lambda: None)
+    monkeypatch.setattr(db, "advisory_lock", lambda number: None)
     assert items_made() == 6

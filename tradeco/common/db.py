@@ -53,6 +53,27 @@ def requires_transaction() -> None:
     assert connection.in_atomic_block, "this must run inside a transaction"
 
 
+def advisory_lock(number: int) -> None:
+    """Wait for a lock that ends with the caller's transaction: for what is counted, where no row can be locked.
+
+    Under READ COMMITTED each statement behind it sees what its last holder committed.
+    """
+    requires_transaction()
+    _ask("SELECT pg_advisory_xact_lock(%s)", number)
+
+
+def try_advisory_lock(number: int) -> bool:
+    """The same lock without waiting: False where somebody holds it."""
+    requires_transaction()
+    return bool(_ask("SELECT pg_try_advisory_xact_lock(%s)", number))
+
+
+def _ask(statement: str, number: int) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [number])
+        return cursor.fetchone()[0]
+
+
 def run_after_commit(act: Callable[[], Any]) -> None:
     """Run `act` once the transaction is committed; a failure of it is logged, never raised to the caller."""
     django_transaction.on_commit(act, robust=True)

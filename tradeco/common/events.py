@@ -45,8 +45,7 @@ def number_new() -> int:
     if not Event.objects.filter(number__isnull=True).exists():
         return 0
     with db.transaction(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_NUMBERING_LOCK])
-        if not cursor.fetchone()[0]:
+        if not db.try_advisory_lock(_NUMBERING_LOCK):
             return 0
         cursor.execute(_NUMBER, [NUMBERED_AT_ONCE])
         return int(cursor.rowcount)

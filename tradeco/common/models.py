@@ -6,6 +6,7 @@ import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.db.models.fields.json import KeyTransform
 
 from tradeco.common.vocabulary import EventKind
 
@@ -36,6 +37,10 @@ class Event(models.Model):
             models.Index(name="event_subject_number", fields=["subject", "number"]),
             models.Index(name="event_agent_number", fields=["agent", "number"], condition=~Q(agent="")),
             models.Index(name="event_at", fields=["at"]),
+            # provenance: which rules an event woke
+            models.Index(
+                KeyTransform("event", "data"), "number", name="event_woke", condition=Q(kind=EventKind.TRIGGER_FIRED)
+            ),
         ]
         triggers: ClassVar = [
             pgtrigger.Trigger(
