@@ -125,7 +125,8 @@ def _learn(outcome: Outcome, number: int, policy: Policy, *, now: datetime) -> t
         if story.purchases and all(one.author_id is not None for one in story.purchases):
             return 0, 0  # what a person bought in an agent's name is no experience of the agent's
         kept = _keep_story(outcome, story, policy, now=now)
-        judged = _judge((outcome.mission.proposal, *story.purchases), story.pnl_usd, _cause(outcome), now=now)
+        settled = story.purchases if story.closed else ()
+        judged = _judge((outcome.mission.proposal, *settled), story.pnl_usd, _cause(outcome), now=now)
         return int(kept), judged
 
 

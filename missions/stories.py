@@ -37,7 +37,8 @@ class Story:
         pnl_usd, share: what was earned, and as a share of what was paid (None for a part).
         held_seconds: market time; None for a part.
         ended: how, as the end of a sentence.
-        purchases: the proposals that bought; none unless the position is closed.
+        purchases: the proposals that bought, as far as events still tell.
+        closed: whether the sale closed the position, so that its purchases are settled.
     """
 
     agent: str
@@ -48,6 +49,7 @@ class Story:
     held_seconds: int | None
     ended: str
     purchases: tuple[Proposal, ...]
+    closed: bool
 
 
 def of_sale(outcome: Outcome) -> Story:
@@ -66,7 +68,8 @@ def of_sale(outcome: Outcome) -> Story:
         share=Decimal(closed.data["realized_pct"]) / 100 if closed else None,
         held_seconds=closed.data.get("held_seconds") if closed else None,
         ended=_ended(position, sale) if closed else "a part of it sold" if filled else "sold",
-        purchases=tuple(bought) if closed else (),
+        purchases=tuple(bought),
+        closed=closed is not None,
     )
 
 

@@ -545,7 +545,7 @@ def test_the_signal_stands_at_the_end_of_an_entry_s_title(title: str, signal: st
 
 
 def test_a_story_says_no_more_than_is_known() -> None:
-    bare = Story("scout", "", "", Decimal("-1.5"), None, None, "sold", ())
+    bare = Story("scout", "", "", Decimal("-1.5"), None, None, "sold", (), closed=False)
     assert learning.tell(bare) == "Buying a token lost money: -1.50 USD, sold."
     told = Judged(group("-2", ""), False, Decimal("0.1"))
     assert learning.tell_group(told, hours=48) == (

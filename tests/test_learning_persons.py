@@ -14,6 +14,7 @@ from missions.models import Mission, Outcome
 from tests import admin_rows, cast
 from tradeco.common import db
 from trading import stops
+from trading.models import Position
 
 SOL = "SOL/USDC"
 
@@ -46,6 +47,16 @@ def test_what_only_a_person_bought_teaches_the_agent_nothing(admin_user: Abstrac
     buy(admin_user)
     sell_at_a_profit()
     assert learn() == []
+
+
+@pytest.mark.parametrize(("by_person", "learnt"), [(True, []), (False, ["strategy"])])
+def test_nor_does_selling_a_part_of_it(admin_user: AbstractUser, by_person: bool, learnt: list[str]) -> None:
+    buy(admin_user if by_person else None)
+    cast.set_price(SOL, "101")
+    part = {"position": Position.objects.get().pk, "direction": "down", "size_usd": "50.00"}
+    cast.submit(cast.draft(steps=[{"kind": "scale_position", "params": part}]))
+    cast.work()
+    assert learn() == learnt
 
 
 def test_control_what_an_agent_bought_into_as_well_teaches_it(admin_user: AbstractUser) -> None:
