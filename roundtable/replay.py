@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
-from missions import deciding, initiative, policies, rejudging, voting
+from missions import deciding, policies, rejudging, voting
+from missions.mind import initiative
 from missions.models import PolicyVersion, Proposal, Reaction, Verdict
 from missions.policy_keys import Policy
 from missions.rejudging import Compared

@@ -10,7 +10,7 @@ import pytest
 
 from agents.memory import Recalled
 from agents.models import Agent, Memory
-from missions import initiative
+from missions.mind import initiative
 from missions.models import CapUse, Influence, Proposal, TriggerState
 from tests import cast
 from tests.race import stage

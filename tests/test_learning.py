@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from agents import memory
 from agents.models import Memory, MemoryType
-from missions import groups, learning, stories
-from missions.groups import Group, Judged
+from missions.mind import groups, learning, stories
+from missions.mind.groups import Group, Judged
+from missions.mind.stories import Story
 from missions.models import Influence, Mission, Outcome, Proposal, TriggerState
-from missions.stories import Story
 from missions.vocabulary import MissionKind
 from tests import cast, minds
 from tests.race import stage
@@ -611,7 +611,7 @@ def test_with_a_hundred_thousand_outcomes_and_ten_thousand_memories_a_beat_stays
 ) -> None:
     import time
 
-    from missions import promotion
+    from missions.mind import promotion
 
     def took(act: Any) -> tuple[float, Any]:
         begun = time.perf_counter()

@@ -17,7 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from agents import manner, memory, track_record
 from agents.models import Memory, Score
 from bench import mind
-from missions import groups, influence, initiative, learning, policies, promotion
+from missions import influence, policies
+from missions.mind import groups, initiative, learning, promotion
 from missions.models import Forecast, Influence, Outcome
 from tests import cast, other_database, test_plans
 from tests.test_plans import seen

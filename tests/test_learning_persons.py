@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import AbstractUser
 
 from agents.models import Memory
-from missions import groups, learning
-from missions.groups import Group
+from missions.mind import groups, learning
+from missions.mind.groups import Group
 from missions.models import Mission, Outcome
 from tests import admin_rows, cast
 from tradeco.common import db

@@ -16,7 +16,8 @@ from django.test import Client
 
 from dashboard import health, queries
 from dashboard.models import ApiToken
-from missions import claims, execution, heartbeat, metrics, proposals, reflection, rescue, triggers, watch
+from missions import claims, execution, heartbeat, metrics, proposals, rescue, triggers, watch
+from missions.mind import reflection
 from missions.models import Step
 from tests import cast, million, other_database
 from tradeco.common import db, events, pulses

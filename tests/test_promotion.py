@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agents import memory
 from agents.models import Memory, MemoryType
-from missions import promotion
+from missions.mind import promotion
 from tests import cast, minds
 from tests.race import stage
 from tradeco.common import db

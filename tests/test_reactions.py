@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agents.models import Agent
-from missions import proposals, reactions, triggers
+from missions import proposals, triggers
+from missions.mind import reactions
 from missions.models import CapUse, Proposal, Reaction, Step, TriggerState
 from missions.vocabulary import ProposalSource
 from tests import cast

@@ -17,7 +17,8 @@ from django.db import connection, transaction
 
 from agents import relationships
 from agents.models import Agent, Memory, Relationship, Shift
-from missions import initiative, outcomes, policies, proposals, reactions, triggers, voting
+from missions import outcomes, policies, proposals, triggers, voting
+from missions.mind import initiative, reactions
 from missions.models import Influence, Proposal, Reaction, Verdict
 from missions.vocabulary import ProposalStatus
 from roundtable import prune, replay

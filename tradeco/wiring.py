@@ -7,7 +7,7 @@ STEP_HANDLERS = {
     "execute_trade": "trading.execution.Trade",
     "close_position": "trading.execution.Close",
     "scale_position": "trading.execution.Scale",
-    "reflect": "missions.reflection.Reflect",
+    "reflect": "missions.mind.reflection.Reflect",
     "hold_roundtable": "roundtable.execution.Hold",
 }
 GATES = [
@@ -86,10 +86,10 @@ REACTIVE_TRIGGERS = "trading.ideas.respond"
 INITIATIVES = "trading.ideas.initiate"
 HEARTBEAT = [  # (phase, what it runs, budget in ms, upper bound of rows it may touch)
     ("triggers", "missions.triggers.run", 4000, 20),
-    ("reactions", "missions.reactions.run", 3000, 10),
-    ("initiative", "missions.initiative.run", 1000, 6),
-    ("promote", "missions.promotion.run", 2000, 5),
-    ("learn", "missions.learning.run", 3000, 5),
+    ("reactions", "missions.mind.reactions.run", 3000, 10),
+    ("initiative", "missions.mind.initiative.run", 1000, 6),
+    ("promote", "missions.mind.promotion.run", 2000, 5),
+    ("learn", "missions.mind.learning.run", 3000, 5),
     ("forecasts", "trading.forecasting.run", 1000, 20),
     ("rescue", "missions.rescue.run", 2000, 100),
     ("talks", "roundtable.schedule.run", 1000, 5),
@@ -107,7 +107,7 @@ PRUNE = {
     "prices": "trading.market.prune",
     "signals": "trading.analysis.prune",
     "pulses": "tradeco.common.pulses.prune",
-    "reactions": "missions.reactions.prune",
+    "reactions": "missions.mind.reactions.prune",
     "exchanges": "roundtable.prune.exchanges",
     "answers": "dashboard.api.idempotency.prune",
 }

@@ -19,11 +19,12 @@ from django.db.models import Q
 
 from agents import memory
 from agents.models import Memory, MemoryType
-from missions import groups, policies, stories, triggers
-from missions.groups import Judged
+from missions import policies, triggers
+from missions.mind import groups, stories
+from missions.mind.groups import Judged
+from missions.mind.stories import Story
 from missions.models import Influence, Outcome, Proposal, TriggerState
 from missions.policy_keys import Policy
-from missions.stories import Story
 from missions.vocabulary import MissionKind
 from tradeco.common import crashpoints, db, events
 from tradeco.common.models import Event
