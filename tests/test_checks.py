@@ -106,7 +106,20 @@ def voice(settings: Settings) -> Settings:
     return settings
 
 
-@pytest.mark.parametrize("url", ["http://voices.example/v1", "ftp://localhost/v1", "voices.example", "//localhost"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://voices.example/v1",
+        "http://localhost.voices.example/v1",
+        "http://127.voices.example/v1",
+        "https://me:word@voices.example/v1",
+        "https://voices.example/v1?key=word",
+        "https://voices.example:70000/v1",
+        "ftp://localhost/v1",
+        "voices.example",
+        "//localhost",
+    ],
+)
 def test_a_voice_s_key_is_sent_to_no_address_that_others_can_read(voice: Settings, url: str) -> None:
     voice.VOICE_URL = url
     assert ids(checks.voice_is_set_up(None)) == ["tradeco.E007"]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
-from ipaddress import ip_address
 from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -23,7 +22,7 @@ from urllib3 import exceptions as transport
 from missions import policies
 from tradeco.common import breakers
 from tradeco.common.errors import DomainError
-from tradeco.common.outside import VenueUnavailable
+from tradeco.common.outside import VenueUnavailable, host_of
 
 BODY_MOST_BYTES = 65_536
 TRIES = 2
@@ -87,7 +86,9 @@ class Endpoint:
     timeout_seconds: float
 
     def __post_init__(self) -> None:
-        _require_safe(self.url)
+        host_of(self.url)
+        if urlsplit(self.url).query:
+            raise ValueError("TRADECO_VOICE_URL has no query")
         self.key.encode("latin-1")  # as headers are
 
     def __repr__(self) -> str:
@@ -95,8 +96,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        parts = urlsplit(self.url)
-        return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        return host_of(self.url)
 
     def ask(self, body: Mapping[str, Any]) -> Came:
         """Ask for a completion; all tries together take no longer than the time-out.
@@ -257,25 +257,3 @@ def _count(value: Any) -> int | None:
 
 def _wait(after: str) -> float | None:
     return float(after) if after.isascii() and after.isdigit() and len(after) < 7 else None
-
-
-def _require_safe(url: str) -> None:
-    parts = urlsplit(url)
-    _ = parts.port  # raises where it is none
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or "@" in parts.netloc
-        or parts.query
-        or parts.fragment
-    ):
-        raise ValueError("TRADECO_VOICE_URL is https://host/path, without user name and query")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError("TRADECO_VOICE_URL must be https; plain http is for this machine alone")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

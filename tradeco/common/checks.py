@@ -14,10 +14,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connection, connections
 
+from tradeco.common.outside import host_of
+
 POSTGRES_OLDEST = 14  # the oldest major version that its makers still mend
 POLICY_SETS = ("demo", "production")
 VOICES = ("scripted", "openai")
-VOICE_ADDRESSES = ("https://", "http://localhost", "http://127.", "http://[::1]")
 VOICE_TIMEOUT_MOST = 15.0  # seconds; two of them, and a drain before, stay below a worker's 45 s
 NETWORKS = ("paper", "sandbox", "mainnet")
 WIRING = (
@@ -201,15 +202,22 @@ def voice_is_set_up(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     elif settings.VOICE == "openai" and not (settings.VOICE_URL and settings.VOICE_MODEL):
         problem = "TRADECO_VOICE is openai, and nothing says which model is asked where."
         hint = "Set TRADECO_VOICE_URL and TRADECO_VOICE_MODEL, and TRADECO_VOICE_KEY where it asks for one."
-    elif settings.VOICE == "openai" and not settings.VOICE_URL.startswith(VOICE_ADDRESSES):
+    elif settings.VOICE == "openai" and not _may_be_asked(settings.VOICE_URL):
         problem = "TRADECO_VOICE_URL is no address that a key may be sent to."
-        hint = f"It begins with {VOICE_ADDRESSES[0]}, or on this machine with one of: {', '.join(VOICE_ADDRESSES[1:])}."
+        hint = "It is https://host/path, or http://localhost:port/path on this machine, without a user's name or query."
     elif not 0 < settings.VOICE_TIMEOUT_SECONDS <= VOICE_TIMEOUT_MOST:
         problem = f"TRADECO_VOICE_TIMEOUT_SECONDS is {settings.VOICE_TIMEOUT_SECONDS}."
         hint = f"At most {VOICE_TIMEOUT_MOST:.0f}: a turn may ask twice, and a worker's task ends after 45 s."
     else:
         return []
     return [Error(problem, hint=hint, id="tradeco.E007")]
+
+
+def _may_be_asked(url: str) -> bool:
+    try:
+        return bool(host_of(url)) and "?" not in url
+    except ValueError:
+        return False
 
 
 @register(Tags.security, deploy=True)

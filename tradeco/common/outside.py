@@ -4,7 +4,9 @@ They gave no usable answer, or we don't ask at present. What they refuse by a de
 that asked. No Django import beyond the errors: a process without a database uses this too.
 """
 
+from ipaddress import ip_address
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from tradeco.common.errors import DomainError
 
@@ -29,3 +31,25 @@ class BreakerOpen(VenueUnavailable):
 
     code: ClassVar[str] = "breaker_open"
     title: ClassVar[str] = "The venue failed too often; it is left alone for a while"
+
+
+def host_of(url: str) -> str:
+    """host:port of an address that may be asked: https, or plain http on this machine, and no user's name in it.
+
+    Raises:
+        ValueError: it is none. The message names no more than the host: path and query may hold a key.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.fragment:
+        raise ValueError("an address outside is https://host/path, without a user's name")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError(f"{parts.hostname} must be asked over https; plain http is for this machine alone")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -20,9 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
-from ipaddress import ip_address
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import requests
 import structlog
@@ -38,7 +36,7 @@ from tenacity import (
 from urllib3 import exceptions as transport
 
 from tradeco.common.errors import DomainError
-from tradeco.common.outside import BreakerOpen, VenueUnavailable
+from tradeco.common.outside import BreakerOpen, VenueUnavailable, host_of
 from trading.venues.http_answers import Answer, Fault, asked_to_wait, error_in, tree_of, whole
 
 __all__ = ["Answer", "BreakerOpen", "Guard", "HttpClient", "Patience", "VenueRefused", "VenueUnavailable"]
@@ -122,7 +120,7 @@ class HttpClient:
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.name = _name(base_url)
+        self.name = host_of(base_url)
         self._base = base_url.rstrip("/")
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "tradeco"}
         self._headers |= headers or {}
@@ -330,21 +328,3 @@ def _again_of(state: RetryCallState) -> _Again:
     exc = state.outcome.exception() if state.outcome else None
     assert isinstance(exc, _Again)
     return exc
-
-
-def _name(base_url: str) -> str:
-    """host:port of an address that may be used, without path, query and key."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
-        raise ValueError("an address outside is https://host/path, without a user name")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError(f"{parts.hostname} must be asked over https; plain http is for this machine alone")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
