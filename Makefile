@@ -34,9 +34,9 @@ test-fast: ## without the races and the browser too
 	@$(DEV_READY)
 	@$(VENV) -m pytest -m "not (slow or race or browser)" -n 2 $(ARGS)
 
-test-slow: ## what make test leaves out: a million rows, long chaos
+test-slow: ## what make test leaves out: a million rows, thousands of histories and talks, long days (over an hour)
 	@$(DEV_READY)
-	@$(VENV) -m pytest -m slow $(ARGS)
+	@$(VENV) -m pytest -m slow -n 2 --dist loadscope $(ARGS)
 
 check: ## style, types, layers, settings, migrations, templates, security; changes nothing
 	@$(DEV_READY)
