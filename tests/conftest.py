@@ -3,17 +3,21 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser, Group
 from django.db import connection
+from django.test import TransactionTestCase
 
 from missions import policies
-from tests import cast, chain_company
+from tests import cast, chain_company, template
 from tests.chain_company import ChainCompany
 from trading.venues.http import Patience
+
+TransactionTestCase._fixture_teardown = lambda self: template.empty()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)
@@ -25,16 +29,23 @@ def _no_memory_between_tests() -> Iterator[None]:
     policies.at.cache_clear()
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """A company that was opened once is kept beside the tables; tests that commit leave them empty as it wants them."""
+    with django_db_blocker.unblock():
+        template.make()
+
+
 @pytest.fixture
 def company(db: None) -> None:
     """Six agents, demo policies, 10,000 USDC, four markets with fresh prices and candles, the roles."""
-    cast.open_company()
+    template.put()
 
 
 @pytest.fixture
 def committed_company(transactional_db: None) -> None:
     """The same, committed: for tests with threads and processes."""
-    cast.open_company()
+    template.put()
 
 
 @pytest.fixture

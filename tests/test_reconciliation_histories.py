@@ -226,7 +226,7 @@ def _live_through_many(chain: ChainCompany, examples: int) -> None:
 
 
 def test_one_pass_tells_the_truth_about_random_histories_and_a_second_one_finds_nothing(busy: ChainCompany) -> None:
-    _live_through_many(busy, 40)
+    _live_through_many(busy, 15)
 
 
 @pytest.mark.slow

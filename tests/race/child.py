@@ -1,13 +1,11 @@
-"""One process of the company for race tests: `python -m tests.race.child '{"act": …}'`, or a fork that calls `main`.
+"""One process of the company for race tests: what a fork of the warm process does.
 
 It says what it does by lines in the file `said`, stops (SIGSTOP), dies (SIGKILL) or loses its database session at the
 point that the plan names, and works on the database that the plan names.
 """
 
-import json
 import os
 import signal
-import sys
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tradeco.settings")
@@ -17,6 +15,7 @@ def main(plan: dict[str, Any]) -> None:
     import django
     from django.conf import settings
 
+    os.environ.update(plan.get("environ", {}))
     settings.DATABASES["default"]["NAME"] = plan["database"]
     settings.STEP_HANDLERS.update(plan.get("handlers", {}))
     if "heartbeat" in plan:
@@ -115,6 +114,3 @@ def beat(plan: dict[str, Any]) -> str:
 
 
 ACTS = {"work": work, "one_step": one_step, "select_then_update": select_then_update, "beat": beat}
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

@@ -2,11 +2,8 @@
 stop or die at a named point. What is raced, and what must hold, is each test's affair.
 """
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -77,10 +74,15 @@ def rounds(
     return results
 
 
-class Born:
-    """A process of the company: what it says, and how it goes on."""
+class Fork:
+    """A process of the company, forked from the warm one and so there in a moment; what it says, and how it goes on."""
 
-    said: Path
+    def __init__(self, folder: Path, act: str, **plan: Any) -> None:
+        self.said = folder / f"fork-{uuid4().hex[:8]}.txt"
+        self.output = folder / f"{self.said.stem}-output.txt"
+        whole = {"act": act, "database": connection.settings_dict["NAME"], "said": str(self.said), **plan}
+        self.process = warm.forks().Process(target=_forked, args=(str(self.output), whole), daemon=True)
+        self.process.start()
 
     def lines(self) -> list[str]:
         return self.said.read_text().splitlines() if self.said.exists() else []
@@ -96,70 +98,6 @@ class Born:
 
     def goes_on(self) -> None:
         os.kill(self.pid(), signal.SIGCONT)
-
-    def pid(self) -> int:
-        raise NotImplementedError
-
-    def gone(self) -> bool:
-        raise NotImplementedError
-
-    def ends(self) -> int:
-        raise NotImplementedError
-
-    def kill(self) -> None:
-        raise NotImplementedError
-
-    def words(self) -> str:
-        """What it printed."""
-        raise NotImplementedError
-
-    def _gone_without(self, line: str) -> bool:
-        if self.gone() and not any(said.startswith(line) for said in self.lines()):
-            raise AssertionError(f"the child ended ({self.ends()}) and never said {line!r}:\n{self.words()}")
-        return False
-
-
-class Child(Born):
-    """Run by `python -m tests.race.child`, in an interpreter of its own."""
-
-    def __init__(self, folder: Path, act: str, **plan: Any) -> None:
-        self.said = folder / f"child-{uuid4().hex[:8]}.txt"
-        whole = {"act": act, "database": connection.settings_dict["NAME"], "said": str(self.said), **plan}
-        self.output = (folder / f"{self.said.stem}-output.txt").open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.race.child", json.dumps(whole)],
-            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def pid(self) -> int:
-        return self.process.pid
-
-    def gone(self) -> bool:
-        return self.process.poll() is not None
-
-    def ends(self) -> int:
-        code = self.process.wait(timeout=DEADLINE_SECONDS)
-        self.output.close()
-        return code
-
-    def kill(self) -> None:
-        if not self.gone():
-            self.process.kill()
-        self.ends()
-
-    def words(self) -> str:
-        return Path(self.output.name).read_text()
-
-
-class Fork(Born):
-    """The same as a fork of the warm process: there in a moment instead of seconds."""
-
-    def __init__(self, folder: Path, act: str, **plan: Any) -> None:
-        self.said = folder / f"fork-{uuid4().hex[:8]}.txt"
-        self.output = folder / f"{self.said.stem}-output.txt"
-        whole = {"act": act, "database": connection.settings_dict["NAME"], "said": str(self.said), **plan}
-        self.process = warm.forks().Process(target=_forked, args=(str(self.output), whole), daemon=True)
-        self.process.start()
 
     def pid(self) -> int:
         assert self.process.pid is not None, "it was started"
@@ -179,7 +117,13 @@ class Fork(Born):
         self.ends()
 
     def words(self) -> str:
+        """What it printed."""
         return self.output.read_text() if self.output.exists() else ""
+
+    def _gone_without(self, line: str) -> bool:
+        if self.gone() and not any(said.startswith(line) for said in self.lines()):
+            raise AssertionError(f"the child ended ({self.ends()}) and never said {line!r}:\n{self.words()}")
+        return False
 
 
 def _forked(output: str, plan: dict[str, Any]) -> None:
@@ -190,9 +134,9 @@ def _forked(output: str, plan: dict[str, Any]) -> None:
 
 
 @contextmanager
-def children() -> Iterator[list[Born]]:
+def children() -> Iterator[list[Fork]]:
     """Collects children, and leaves none behind."""
-    born: list[Born] = []
+    born: list[Fork] = []
     try:
         yield born
     finally:

@@ -36,9 +36,9 @@ def race(folder: Path, act: str, effects: Path) -> Counter[str]:
     stage.queue_steps(STEPS)
     with stage.children() as born:
         for _ in range(WORKERS):
-            born.append(stage.Child(folder, act, handlers=COUNTS))
+            born.append(stage.Fork(folder, act, handlers=COUNTS, environ={handlers.EFFECTS: str(effects)}))
         for child in born:
-            assert child.ends() == 0, Path(child.output.name).read_text()
+            assert child.ends() == 0, child.words()
     return Counter(effects.read_text().split())
 
 
@@ -79,9 +79,9 @@ def test_the_queue_is_claimed_in_its_order() -> None:
 # --- fencing --------------------------------------------------------------------------------------
 
 
-def stopped_child(folder: Path, born: list[stage.Child], point: str, **plan: Any) -> stage.Child:
+def stopped_child(folder: Path, born: list[stage.Fork], point: str, **plan: Any) -> stage.Fork:
     """A worker that stands still at a point until its lease is lost."""
-    child = stage.Child(folder, "one_step", stop_at=point, lease_seconds=1.0, **plan)
+    child = stage.Fork(folder, "one_step", stop_at=point, lease_seconds=1.0, **plan)
     born.append(child)
     child.says(f"reached {point}")
     stage.until(lambda: rescue.run(now=db.now(), limit=10)["recovered"])
@@ -175,7 +175,7 @@ POINTS = [
 def test_a_worker_killed_at_any_point_loses_and_doubles_no_trade(tmp_path: Path, point: str) -> None:
     assert cast.submit(cast.buy(size_usd="100.00")).status == "approved"
     with stage.children() as born:
-        born.append(stage.Child(tmp_path, "one_step", die_at=point, lease_seconds=0.5))
+        born.append(stage.Fork(tmp_path, "one_step", die_at=point, lease_seconds=0.5))
         assert born[0].ends() == -9, Path(born[0].output.name).read_text()
     if point != "step.recorded":
         stage.until(lambda: rescue.run(now=db.now(), limit=10)["recovered"])

@@ -51,12 +51,12 @@ def quick(committed_company: None) -> None:
 
 
 @pytest.fixture
-def born() -> Iterator[list[stage.Born]]:
+def born() -> Iterator[list[stage.Fork]]:
     with stage.children() as each:
         yield each
 
 
-def worker(folder: Path, born: list[stage.Born], **plan: Any) -> stage.Born:
+def worker(folder: Path, born: list[stage.Fork], **plan: Any) -> stage.Fork:
     """A process that visits the one step that is due."""
     born.append(stage.Fork(folder, "one_step", lease_seconds=LEASE_SECONDS, **plan))
     return born[-1]
@@ -100,7 +100,7 @@ def assert_held_once(held: Conversation, point: str) -> None:
 # --- killed ---------------------------------------------------------------------------------------
 
 
-def test_a_worker_killed_at_any_point_of_a_turn_repeats_and_loses_none(tmp_path: Path, born: list[stage.Born]) -> None:
+def test_a_worker_killed_at_any_point_of_a_turn_repeats_and_loses_none(tmp_path: Path, born: list[stage.Fork]) -> None:
     for point in IN_A_TURN:
         held = talk.held("position_review", topic="What we hold")
         talk.visit(3, of=held)
@@ -116,7 +116,7 @@ def test_a_worker_killed_at_any_point_of_a_turn_repeats_and_loses_none(tmp_path:
 
 
 def test_a_worker_killed_at_any_point_of_a_distillation_doubles_no_drift_and_no_memory(
-    tmp_path: Path, born: list[stage.Born]
+    tmp_path: Path, born: list[stage.Fork]
 ) -> None:
     drifted = remembered = 0
     for point in IN_THE_DISTILLATION:
@@ -139,7 +139,7 @@ def test_a_worker_killed_at_any_point_of_a_distillation_doubles_no_drift_and_no_
 # --- held up --------------------------------------------------------------------------------------
 
 
-def held_up(folder: Path, born: list[stage.Born], **plan: Any) -> tuple[Conversation, bool]:
+def held_up(folder: Path, born: list[stage.Fork], **plan: Any) -> tuple[Conversation, bool]:
     """A worker is held up in its turn past its lease, another speaks that turn, the first goes on: whether the first
     noticed.
     """
@@ -159,7 +159,7 @@ def places(held: Conversation) -> list[int]:
 
 
 def test_a_worker_that_was_held_up_writes_no_turn_that_another_has_spoken(
-    tmp_path: Path, born: list[stage.Born]
+    tmp_path: Path, born: list[stage.Fork]
 ) -> None:
     held, noticed = held_up(tmp_path, born)
     assert (noticed, places(held)) == (True, [1, 2, 3])
@@ -167,12 +167,12 @@ def test_a_worker_that_was_held_up_writes_no_turn_that_another_has_spoken(
     assert_held_once(held, "held up")
 
 
-def test_without_the_fence_the_place_still_holds_one_turn(tmp_path: Path, born: list[stage.Born]) -> None:
+def test_without_the_fence_the_place_still_holds_one_turn(tmp_path: Path, born: list[stage.Fork]) -> None:
     held, noticed = held_up(tmp_path, born, fenced=False)
     assert (noticed, places(held)) == (False, [1, 2, 3])
 
 
-def test_control_without_fence_and_unique_place_a_turn_is_spoken_twice(tmp_path: Path, born: list[stage.Born]) -> None:
+def test_control_without_fence_and_unique_place_a_turn_is_spoken_twice(tmp_path: Path, born: list[stage.Fork]) -> None:
     with without_unique_place():
         held, noticed = held_up(tmp_path, born, fenced=False)
         assert (noticed, places(held)) == (False, [1, 2, 3, 3])
@@ -193,7 +193,7 @@ def without_unique_place() -> Iterator[None]:
             )
 
 
-def test_a_distillation_that_was_held_up_moves_nobody_after_another_s(tmp_path: Path, born: list[stage.Born]) -> None:
+def test_a_distillation_that_was_held_up_moves_nobody_after_another_s(tmp_path: Path, born: list[stage.Fork]) -> None:
     held = talk.held("strategy_session", topic="What worked")
     talk.visit(1 + held.turns_planned, of=held)
     due(held)

@@ -72,7 +72,7 @@ def stand(committed_chain: ChainCompany, tmp_path: Path) -> Iterator["Stand"]:
 class Stand:
     """One approved buy after another on a chain, the worker that is lost with it, and the one that takes over."""
 
-    def __init__(self, chain: ChainCompany, folder: Path, born: list[stage.Born]) -> None:
+    def __init__(self, chain: ChainCompany, folder: Path, born: list[stage.Fork]) -> None:
         self.chain, self.folder, self.born = chain, folder, born
         cast.set_policy(position_usd_max="5000", position_max="1", exposure_max="1", price_stale_after_seconds=3600)
 
@@ -88,7 +88,7 @@ class Stand:
             self.chain.slots(2)
         Step.objects.filter(finished_at=None).update(run_after=db.now())
 
-    def worker(self, **plan: Any) -> stage.Born:
+    def worker(self, **plan: Any) -> stage.Fork:
         """A process that visits the step once."""
         here = ("NETWORK", "TRADECO_HOME", "RPC_URLS", "JUPITER_URL", "CANDLES_URL", "VENUE", "FEED")
         born = stage.Fork(

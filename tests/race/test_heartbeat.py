@@ -81,7 +81,7 @@ def test_a_holder_killed_in_a_phase_is_taken_over_when_its_lease_has_run_out(
     settings.HEARTBEAT = REACHES
     monkeypatch.setattr(heartbeat, "APART_SECONDS", 0.0)
     with stage.children() as born:
-        born.append(stage.Child(tmp_path, "beat", heartbeat=REACHES, lease_seconds=3.0, die_at="phase.reached"))
+        born.append(stage.Fork(tmp_path, "beat", heartbeat=REACHES, lease_seconds=3.0, die_at="phase.reached"))
         assert born[0].ends() == -9, Path(born[0].output.name).read_text()
     lost = Beat.objects.get()
     assert lost.finished_at is None
@@ -101,7 +101,7 @@ def test_a_holder_paused_past_its_lease_goes_on_with_nothing(
     monkeypatch.setattr(heartbeat, "APART_SECONDS", 0.0)
     phases = [*REACHES, ["never", "tests.race.handlers.works", 100, 1]]
     with stage.children() as born:
-        child = stage.Child(tmp_path, "beat", heartbeat=phases, lease_seconds=0.5, stop_at="phase.reached")
+        child = stage.Fork(tmp_path, "beat", heartbeat=phases, lease_seconds=0.5, stop_at="phase.reached")
         born.append(child)
         child.says("reached phase.reached")
         beat = stage.until(lambda: heartbeat.run(asked_by="the heir", now=db.now()))
@@ -119,7 +119,7 @@ def test_who_is_taken_over_in_the_last_phase_announces_nothing(
     settings.HEARTBEAT = REACHES
     monkeypatch.setattr(heartbeat, "APART_SECONDS", 0.0)
     with stage.children() as born:
-        child = stage.Child(tmp_path, "beat", heartbeat=REACHES, lease_seconds=0.5, stop_at="phase.reached")
+        child = stage.Fork(tmp_path, "beat", heartbeat=REACHES, lease_seconds=0.5, stop_at="phase.reached")
         born.append(child)
         child.says("reached phase.reached")
         beat = stage.until(lambda: heartbeat.run(asked_by="the heir", now=db.now()))
