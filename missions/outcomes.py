@@ -267,6 +267,7 @@ def _end_mission(
         code=code,
         pnl_usd=ending.pnl_usd() if ending and ending.pnl_usd else None,
         details=dict(ending.result) if ending else {},
+        by_person=mission.proposal.author_id is not None,
         at=now,
     )
     _mission_event(_MISSION_EVENT[to], mission, now=now, code=code)

@@ -30,20 +30,20 @@ def _no_memory_between_tests() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """A company that was opened once is kept beside the tables; tests that commit leave them empty as it wants them."""
+def kept_company(django_db_setup: None, django_db_blocker: Any) -> None:
+    """A company that was opened once, kept beside the tables."""
     with django_db_blocker.unblock():
         template.make()
 
 
 @pytest.fixture
-def company(db: None) -> None:
+def company(kept_company: None, db: None) -> None:
     """Six agents, demo policies, 10,000 USDC, four markets with fresh prices and candles, the roles."""
     template.put()
 
 
 @pytest.fixture
-def committed_company(transactional_db: None) -> None:
+def committed_company(kept_company: None, transactional_db: None) -> None:
     """The same, committed: for tests with threads and processes."""
     template.put()
 

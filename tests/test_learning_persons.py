@@ -81,6 +81,9 @@ def test_groups_leave_out_what_persons_had_done(admin_user: AbstractUser) -> Non
     for author, pnl in [(None, "1"), (None, "3"), (admin_user, "50"), (admin_user, "-90")]:
         done = admin_rows.proposal(author=author, status="approved", decided_at=now, waits_for_people_since=None)
         mission = Mission.objects.create(proposal=done, created_at=now, **ended)
-        Outcome.objects.create(mission=mission, succeeded=True, pnl_usd=pnl, details={"market": SOL}, at=now, **ended)
+        Outcome.objects.create(
+            mission=mission, succeeded=True, pnl_usd=pnl, details={"market": SOL}, by_person=author is not None, at=now,
+            **ended,
+        )  # fmt: skip
     found = groups.measure(since=now - timedelta(hours=1), samples_min=2)
     assert found == [Group("scout", "exit", SOL, 2, Decimal(2))]

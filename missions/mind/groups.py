@@ -48,9 +48,7 @@ def measure(*, since: datetime, samples_min: int) -> list[Group]:
     """All groups with enough outcomes that earned or lost something."""
     # agent by agent, as the index is
     agents = list(Agent.objects.values_list("pk", flat=True))
-    earned = Outcome.objects.filter(
-        agent__in=agents, at__gte=since, pnl_usd__isnull=False, mission__proposal__author__isnull=True
-    )
+    earned = Outcome.objects.filter(agent__in=agents, at__gte=since, pnl_usd__isnull=False, by_person=False)
     rows = earned.values("agent", "kind", market=KT("details__market")).annotate(n=Count("pk"), mean=Avg("pnl_usd"))
     return [
         Group(row["agent"], row["kind"], (row["market"] or "")[:MARKET_CHARS], row["n"], row["mean"])

@@ -120,8 +120,7 @@ def _learn(outcome: Outcome, number: int, policy: Policy, *, now: datetime) -> t
         TriggerState.objects.filter(key=CURSOR).update(cursor=number, last_fired_at=now)
         crashpoints.reach("learning.cursor_moved")
         if outcome.pnl_usd is None:
-            by_person = outcome.mission.proposal.author_id is not None
-            return (0 if by_person else int(_keep_failure(outcome, policy, now=now))), 0
+            return (0 if outcome.by_person else int(_keep_failure(outcome, policy, now=now))), 0
         story = stories.of_sale(outcome)
         if story.purchases and all(one.author_id is not None for one in story.purchases):
             return 0, 0  # what a person bought in an agent's name is no experience of the agent's
