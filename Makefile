@@ -28,7 +28,7 @@ run: ## run the company: database, web, worker, market (PORT, HOST, TRADECO_HOME
 
 test: ## everything but the slow tests, on a PostgreSQL of their own, two at a time (ARGS="-n 0": one)
 	@$(DEV_READY)
-	@$(VENV) -m pytest -m "not slow" -n 2 $(ARGS)
+	@$(VENV) -m pytest -m "not slow" -n 2 --dist loadgroup $(ARGS)
 
 test-fast: ## without the races and the browser too
 	@$(DEV_READY)

@@ -220,12 +220,11 @@ def test_an_arm_that_is_not_there_or_comes_twice_is_refused(text: str) -> None:
 
 def test_the_pace_of_coarse_candles_keeps_the_demos_proportions_and_is_a_policy() -> None:
     plan = experiment.Plan(arms=list(ARMS.values()), seeds=[1], csv="prices.csv")
-    found = experiment.pace(plan, bar_seconds=3600, beat_minutes=60)
+    found = experiment.pace(plan, beat_minutes=60)
     demo = opening_values("demo")
     Policy.model_validate({**demo, **found})
     assert found["trigger_pace"] / demo["trigger_pace"] == pytest.approx(240), "an hour is 240 times 15 s"
-    assert found["max_hold_minutes"] == 12 * 60
-    Policy.model_validate({**demo, **experiment.pace(plan, bar_seconds=86_400, beat_minutes=1440)})
+    Policy.model_validate({**demo, **experiment.pace(plan, beat_minutes=1440)})
 
 
 # --- the clock ------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from dashboard.models import ApiToken
 from missions import claims, execution, heartbeat, metrics, proposals, rescue, triggers, watch
 from missions.mind import reflection
 from missions.models import Step
+from missions.vocabulary import PRIORITY_PROTECTIVE
 from tests import cast, million, other_database
 from tradeco.common import db, events, pulses
 from trading import facts, market, portfolio, stops
@@ -160,13 +161,14 @@ def test_fifty_steps_at_once_are_found_there_too() -> None:
 def test_the_plan_that_is_kept_for_the_prepared_claim_finds_it_there_too() -> None:
     """PostgreSQL may keep one plan for all limits and times; it must not be one that reads the whole table."""
     statement = claims.CLAIM
-    for number, (name, kind) in enumerate({"limit": "bigint", "worker": "text", "lease": "float8"}.items(), 1):
+    given = {"limit": "bigint", "worker": "text", "lease": "float8", "protective": "smallint"}
+    for number, (name, kind) in enumerate(given.items(), 1):
         statement = statement.replace(f"%({name})s", f"${number}::{kind}")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         cursor.execute(f"PREPARE claim AS {statement}")
         found = Seen()
-        _look("EXECUTE claim (1, 'w:1', 60)", found)
+        _look(f"EXECUTE claim (1, 'w:1', 60, {PRIORITY_PROTECTIVE})", found)
         cursor.execute("DEALLOCATE claim")
     assert found.scanned == []
     assert found.indexes >= {"step_queue", "step_parked"}

@@ -26,9 +26,8 @@ from trading.experiments.markets import open_course
 from trading.experiments.scratch import Scratch
 
 TEMPLATE = f"{DATABASES}opened"
-USUAL_BEATS = 45  # in a run: the usual seeds and arms then take some ten minutes on two cores
+USUAL_BEATS = 45  # in a run, of which the usual seeds and arms make 32
 MINUTES_A_DAY = 1440
-HOLD_BARS = 12  # with coarse candles a position may be held so long, and its forecast looks as far ahead
 PACE_MOST = 10  # what the policy trigger_pace allows
 WINDOW_MOST_HOURS = 2160  # what learning_window_hours allows
 KEPT_DAYS = 36_500  # nothing that is measured may be pruned
@@ -140,7 +139,7 @@ def run(plan: Plan, *, say: Callable[[str], None]) -> Result:
 # --- what is the same for all arms ----------------------------------------------------------------
 
 
-def pace(plan: Plan, *, bar_seconds: int, beat_minutes: float) -> dict[str, Any]:
+def pace(plan: Plan, *, beat_minutes: float) -> dict[str, Any]:
     """Policies that keep the demo's proportions between candles, heartbeats and what agents do."""
     kept: dict[str, Any] = {"retention_days": KEPT_DAYS}
     if not plan.csv:
@@ -151,7 +150,6 @@ def pace(plan: Plan, *, bar_seconds: int, beat_minutes: float) -> dict[str, Any]
         "trigger_pace": min(PACE_MOST, demo["trigger_pace"] * slower),
         "initiatives_apart_hours": min(168, demo["initiatives_apart_hours"] * slower),
         "learning_window_hours": min(WINDOW_MOST_HOURS, round(demo["learning_window_hours"] * slower)),
-        "max_hold_minutes": max(demo["max_hold_minutes"], HOLD_BARS * bar_seconds / 60),
     }
 
 
@@ -208,7 +206,7 @@ def _job(run: Run, plan: Plan, place: Scratch, result: Result) -> Job[Run]:
         arm=run.arm,
         days=result.days,
         beat_minutes=result.beat_minutes,
-        pace=pace(plan, bar_seconds=result.bar_seconds, beat_minutes=result.beat_minutes),
+        pace=pace(plan, beat_minutes=result.beat_minutes),
     )
     return Job(run, _argv(task), _environment(plan, place, run.database, result.bar_seconds), settings.BASE_DIR)
 

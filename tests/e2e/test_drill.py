@@ -12,7 +12,7 @@ from django.conf import settings
 
 from trading.drill import Verdict
 
-pytestmark = pytest.mark.enable_socket
+pytestmark = [pytest.mark.enable_socket, pytest.mark.xdist_group("a whole company")]
 SOUND = {"traded": 50, "found": 50, "repeated": 0, "looked_up": True, "let_go": True, "status": "halted"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e import acts, books
 from tests.e2e.company_run import STOP_SECONDS, CompanyRun, company, until
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(420), pytest.mark.xdist_group("a whole company")]
 
 
 LEARNT = "SELECT count(*) FROM agents_memory WHERE cause LIKE 'outcome:%%'"

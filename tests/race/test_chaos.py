@@ -15,7 +15,8 @@ import pytest
 
 from tests.race.stage import ROOT
 
-pytestmark = pytest.mark.race
+# one whole company at a time: beside each other they would only show how slow the machine is
+pytestmark = [pytest.mark.race, pytest.mark.xdist_group("a whole company")]
 
 WHOLE = {"steps": 2_000, "kills": 200, "pauses": 60, "sessions": 60, "faults": 400}
 SECONDS = int(os.environ.get("TRADECO_CHAOS_SECONDS", "250"))  # of the whole
