@@ -56,7 +56,9 @@ class Outcome(models.Model):
     pnl_usd = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
     details = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     by_person = models.BooleanField(
-        default=False, help_text="Asked for by a person in the agent's name: no experience of the agent's."
+        default=False,
+        db_default=False,
+        help_text="Asked for by a person in the agent's name: no experience of the agent's.",
     )
     at = models.DateTimeField()
 
