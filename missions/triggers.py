@@ -95,7 +95,9 @@ def _run_reactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
         fired: list[str] = []
         for rule in policy.reactive:
             of_kind = [event for event in found if event.kind == rule.event]
-            if of_kind and len(fired) < limit and _react(rule, of_kind, policy, now=now):
+            if of_kind and len(fired) >= limit:
+                return fired  # the next beat reads the same events, and those that fired are cooling down
+            if of_kind and _react(rule, of_kind, policy, now=now):
                 fired.append(f"{rule.event}:{rule.agent}")
         cursor = seen_up_to(found, newest, before=state.cursor, more=len(found) == EVENTS_PER_BEAT)
         TriggerState.objects.filter(pk=CURSOR).update(cursor=cursor)
