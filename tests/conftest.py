@@ -15,6 +15,7 @@ from django.test import TransactionTestCase
 from missions import policies
 from tests import cast, chain_company, template
 from tests.chain_company import ChainCompany
+from tests.web_server import WebServer, web_server
 from trading.venues.http import Patience
 
 TransactionTestCase._fixture_teardown = lambda self: template.empty()  # type: ignore[attr-defined]
@@ -67,6 +68,20 @@ def committed_chain(transactional_db: None, tmp_path: Path) -> Iterator[ChainCom
     """The same, committed."""
     with chain_company.opened(tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def _server(django_db_setup: None) -> Iterator[WebServer]:
+    with web_server() as running:
+        yield running
+
+
+@pytest.fixture
+def server(_server: WebServer, committed_company: None) -> WebServer:
+    """A running daphne, started again where the test before has ended it."""
+    if _server.process is None:
+        _server.start()
+    return _server
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import contextlib
 import json
 import time
 import urllib.request
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -21,26 +20,12 @@ from dashboard.consumers import EventsConsumer, origin_is_ours
 from dashboard.hub import Hub
 from dashboard.models import ApiToken
 from tests.test_hub import emit, emit_numbered, in_thread
-from tests.web_server import WebServer, web_server
+from tests.web_server import WebServer
 from tradeco.common import db, events
 from tradeco.common.models import Event
 
 SECONDS = 20.0
 HEAVY = 2_000  # events of 8 kB: 16 MB
-
-
-@pytest.fixture(scope="module")
-def _server(django_db_setup: None) -> Iterator[WebServer]:
-    with web_server() as running:
-        yield running
-
-
-@pytest.fixture
-def server(_server: WebServer, committed_company: None) -> WebServer:
-    """A running daphne, started again where the test before has ended it."""
-    if _server.process is None:
-        _server.start()
-    return _server
 
 
 def bearer(secret: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ SECONDS = 90
 
 @pytest.fixture
 def server(committed_company: None) -> Iterator[WebServer]:
+    """One for each test: a process keeps what a revision of policies said, and here each test has its own."""
     with web_server() as running:
         yield running
 

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.web_server import WebServer, web_server
+from tests.web_server import WebServer
 
 FLAGS = [
     "--no-sandbox",
@@ -45,19 +45,6 @@ def browser() -> Iterator[Browser]:
             running.close()
     finally:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
-
-
-@pytest.fixture(scope="module")
-def _server(django_db_setup: None) -> Iterator[WebServer]:
-    with web_server() as running:
-        yield running
-
-
-@pytest.fixture
-def server(_server: WebServer, committed_company: None) -> WebServer:
-    if _server.process is None:
-        _server.start()
-    return _server
 
 
 class Complaints:
