@@ -32,11 +32,11 @@ test: ## everything but the slow tests, on a PostgreSQL of their own, two at a t
 
 test-fast: ## without the races and the browser too
 	@$(DEV_READY)
-	@$(VENV) -m pytest -m "not (slow or race or browser)" -n 2 $(ARGS)
+	@$(VENV) -m pytest -m "not (slow or race or browser)" -n 2 --dist loadgroup $(ARGS)
 
 test-slow: ## what make test leaves out: a million rows, thousands of histories and talks, long days (over an hour)
 	@$(DEV_READY)
-	@$(VENV) -m pytest -m slow -n 2 --dist loadscope $(ARGS)
+	@$(VENV) -m pytest -m slow -n 2 --dist loadgroup $(ARGS)
 
 check: ## style, types, layers, settings, migrations, templates, security; changes nothing
 	@$(DEV_READY)

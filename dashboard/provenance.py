@@ -364,7 +364,7 @@ def _followed(thread: Thread) -> None:
 
 def _woken(thread: Thread, asked: Sequence[Model]) -> None:
     """Proposals of the rules that events about its positions woke, and those that the event asked about did."""
-    met = Event.objects.filter(subject__in=thread.keys("position"), number__isnull=False).order_by("number")
+    met = Event.objects.filter(subject__in=thread.keys("position"), number__isnull=False).order_by("-number")
     woke = {event.number: event for event in thread.some(met, EVENTS_MOST)}
     woke |= {row.number: row for row in asked if isinstance(row, Event)}
     fired = thread.some(_firings(list(woke)).exclude(data__proposal=thread.proposal), LATER_MOST)

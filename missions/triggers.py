@@ -96,7 +96,7 @@ def _run_reactive(policy: Policy, *, now: datetime, limit: int) -> list[str]:
         for rule in policy.reactive:
             of_kind = [event for event in found if event.kind == rule.event]
             if of_kind and len(fired) >= limit:
-                return fired  # the next beat reads the same events, and those that fired are cooling down
+                return fired  # the next beat reads the same events; whoever fired knows which it has answered
             if of_kind and _react(rule, of_kind, policy, now=now):
                 fired.append(f"{rule.event}:{rule.agent}")
         cursor = seen_up_to(found, newest, before=state.cursor, more=len(found) == EVENTS_PER_BEAT)
@@ -110,13 +110,15 @@ def _react(rule: Reactive, found: Sequence[Event], policy: Policy, *, now: datet
     state = due(key, now=now)
     if state is None or not is_active(rule.agent):
         return False
-    if caps.ahead_of_pace(cap=CapKey.TRADES, policy=policy, now=now):
+    fresh = [event for event in found if (event.number or 0) > state.cursor]
+    if not fresh or caps.ahead_of_pace(cap=CapKey.TRADES, policy=policy, now=now):
         return False
-    idea = load(settings.REACTIVE_TRIGGERS)(rule.agent, found, policy=policy, now=now)
+    idea = load(settings.REACTIVE_TRIGGERS)(rule.agent, fresh, policy=policy, now=now)
     if idea is None:
         return False
     cooldown = timedelta(minutes=rule.cooldown_minutes * policy.trigger_pace)
     cool_down(state, until=now + cooldown, now=now)
+    TriggerState.objects.filter(pk=state.pk).update(cursor=fresh[-1].number)
     cause = f"{key}:{state.fired}"
     draft = drafts.read({name: value for name, value in idea.items() if name != "event"})
     considered = influence.consider(draft, seed=cause, policy=policy, now=now)

@@ -85,35 +85,35 @@ def server(_server: WebServer, committed_company: None) -> WebServer:
 
 
 @pytest.fixture
-def admin_user(db: None, request: pytest.FixtureRequest) -> AbstractUser:
+def admin_user(kept_company: None, db: None, request: pytest.FixtureRequest) -> AbstractUser:
     """The first staff user."""
     _need_company(request)
     return get_user_model().objects.get(username="admin")
 
 
 @pytest.fixture
-def alice(db: None, request: pytest.FixtureRequest) -> AbstractUser:
+def alice(kept_company: None, db: None, request: pytest.FixtureRequest) -> AbstractUser:
     """A reviewer."""
     _need_company(request)
     return _staff("alice", "reviewer")
 
 
 @pytest.fixture
-def bob(db: None, request: pytest.FixtureRequest) -> AbstractUser:
+def bob(kept_company: None, db: None, request: pytest.FixtureRequest) -> AbstractUser:
     """Another reviewer."""
     _need_company(request)
     return _staff("bob", "reviewer")
 
 
 @pytest.fixture
-def charlie(db: None, request: pytest.FixtureRequest) -> AbstractUser:
+def charlie(kept_company: None, db: None, request: pytest.FixtureRequest) -> AbstractUser:
     """Staff without any right."""
     _need_company(request)
     return _staff("charlie", None)
 
 
 @pytest.fixture
-def tokens(db: None, request: pytest.FixtureRequest) -> dict[str, str]:
+def tokens(kept_company: None, db: None, request: pytest.FixtureRequest) -> dict[str, str]:
     """Secrets of tokens of an operator, a reviewer and a viewer, by role."""
     _need_company(request)
     return cast.issue_tokens()

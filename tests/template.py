@@ -9,6 +9,7 @@ from functools import cache
 
 from django.db import connection
 
+from agents.models import Agent
 from missions import policies
 from tests import cast
 from tradeco.common import db
@@ -37,7 +38,9 @@ def make() -> None:
 
 
 def put() -> None:
-    """The rows of the company, as if it had been opened now."""
+    """The rows of the company, as if it had been opened now, unless there is one."""
+    if Agent.objects.exists():
+        return
     with db.savepoint() if connection.in_atomic_block else db.transaction(), connection.cursor() as cursor:
         cursor.execute(_put(), {"age": _age()})
 

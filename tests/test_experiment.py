@@ -224,6 +224,7 @@ def test_the_pace_of_coarse_candles_keeps_the_demos_proportions_and_is_a_policy(
     demo = opening_values("demo")
     Policy.model_validate({**demo, **found})
     assert found["trigger_pace"] / demo["trigger_pace"] == pytest.approx(240), "an hour is 240 times 15 s"
+    assert demo["max_hold_bars_min"] == 12, "as run-an-experiment.md says"
     Policy.model_validate({**demo, **experiment.pace(plan, beat_minutes=1440)})
 
 

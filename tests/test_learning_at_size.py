@@ -43,7 +43,11 @@ def at_most(few: int) -> float:
     return 1.5 * few + 8
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.xdist_group("an old company"),  # which one process makes
+]
 
 
 @dataclass

@@ -47,6 +47,7 @@ def test_what_only_a_person_bought_teaches_the_agent_nothing(admin_user: Abstrac
     buy(admin_user)
     sell_at_a_profit()
     assert learn() == []
+    assert groups.measure(since=db.now() - timedelta(hours=1), samples_min=1) == []
 
 
 @pytest.mark.parametrize(("by_person", "learnt"), [(True, []), (False, ["strategy"])])
@@ -64,6 +65,8 @@ def test_control_what_an_agent_bought_into_as_well_teaches_it(admin_user: Abstra
     buy(None)
     sell_at_a_profit()
     assert learn() == ["strategy"]
+    (group,) = groups.measure(since=db.now() - timedelta(hours=1), samples_min=1)
+    assert (group.kind, group.n) == ("exit", 1)
 
 
 @pytest.mark.parametrize(("by_person", "learnt"), [(True, []), (False, ["lesson"])])

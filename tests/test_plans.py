@@ -33,7 +33,12 @@ BIG = {
 }  # fmt: skip
 """Tables that grow with the company's life. Scanning another one from end to end is fine."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("million_rows")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.usefixtures("million_rows"),
+    pytest.mark.xdist_group("a million rows"),  # which one process loads
+]
 
 
 @pytest.fixture(scope="module")

@@ -161,14 +161,14 @@ class TestReactions:
 
     def test_who_finds_no_room_in_a_beat_answers_the_same_event_in_the_next(self) -> None:
         now = db.now()
-        rule = {"cooldown_minutes": 15}
-        both = [{**rule, "event": "signal.strong", "agent": "scout"}, {**rule, "event": "stop.hit", "agent": "growth"}]
+        rule = {"cooldown_minutes": 0.1}  # over before the next beat
+        both = [{**rule, "event": "stop.hit", "agent": "growth"}, {**rule, "event": "signal.strong", "agent": "scout"}]
         cast.set_policy(reactive=both)
-        happens()
         happens("stop.hit")
-        assert run(now, limit=1) == ["signal.strong:scout"]
+        happens()
         assert run(now, limit=1) == ["stop.hit:growth"]
-        assert run(now + timedelta(hours=1), limit=1) == [], "the cursor is behind both"
+        assert run(now + timedelta(minutes=1), limit=1) == ["signal.strong:scout"]
+        assert run(now + timedelta(minutes=2), limit=1) == [], "each event is answered once"
 
     def test_more_than_a_beat_s_lot_waits_for_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(triggers, "EVENTS_PER_BEAT", 3)

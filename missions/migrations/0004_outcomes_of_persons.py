@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='outcome',
             name='by_person',
-            field=models.BooleanField(db_default=False, default=False, help_text="Asked for by a person in the agent's name: no experience of the agent's."),
+            field=models.BooleanField(db_default=False, default=False, help_text="Asked for by a person in the agent's name, or sold what only persons had bought."),
         ),
         migrations.RunSQL(sql=KNOWN, reverse_sql=migrations.RunSQL.noop),
     ]

@@ -123,7 +123,9 @@ def _learn(outcome: Outcome, number: int, policy: Policy, *, now: datetime) -> t
             return (0 if outcome.by_person else int(_keep_failure(outcome, policy, now=now))), 0
         story = stories.of_sale(outcome)
         if story.purchases and all(one.author_id is not None for one in story.purchases):
-            return 0, 0  # what a person bought in an agent's name is no experience of the agent's
+            # what a person bought in an agent's name is no experience of the agent's, alone or in groups
+            Outcome.objects.filter(pk=outcome.pk).update(by_person=True)
+            return 0, 0
         kept = _keep_story(outcome, story, policy, now=now)
         settled = story.purchases if story.closed else ()
         judged = _judge((outcome.mission.proposal, *settled), story.pnl_usd, _cause(outcome), now=now)

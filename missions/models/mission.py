@@ -58,7 +58,7 @@ class Outcome(models.Model):
     by_person = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="Asked for by a person in the agent's name: no experience of the agent's.",
+        help_text="Asked for by a person in the agent's name, or sold what only persons had bought.",
     )
     at = models.DateTimeField()
 

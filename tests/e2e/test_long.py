@@ -25,7 +25,12 @@ REAL = ROOT.parent / "shared" / "data" / "SOLUSDT-15m-2026-04-to-05.csv"
 needs_real_prices = pytest.mark.skipif(
     not REAL.exists(), reason="the recorded candles are not beside this clone (../shared/data)"
 )
-pytestmark = [pytest.mark.slow, pytest.mark.enable_socket, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.enable_socket,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("a whole company"),
+]
 
 
 @contextmanager

@@ -23,11 +23,10 @@ COUNTS = {"reflect": "tests.race.handlers.Counts"}
 
 
 @pytest.fixture
-def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def effects(tmp_path: Path) -> Path:
     """Where handlers leave a line for each time that they ran."""
     path = tmp_path / "effects.txt"
     path.touch()
-    monkeypatch.setenv(handlers.EFFECTS, str(path))
     return path
 
 
@@ -176,7 +175,7 @@ def test_a_worker_killed_at_any_point_loses_and_doubles_no_trade(tmp_path: Path,
     assert cast.submit(cast.buy(size_usd="100.00")).status == "approved"
     with stage.children() as born:
         born.append(stage.Fork(tmp_path, "one_step", die_at=point, lease_seconds=0.5))
-        assert born[0].ends() == -9, Path(born[0].output.name).read_text()
+        assert born[0].ends() == -9, born[0].words()
     if point != "step.recorded":
         stage.until(lambda: rescue.run(now=db.now(), limit=10)["recovered"])
         Step.objects.update(run_after=db.now())

@@ -82,7 +82,7 @@ def test_a_holder_killed_in_a_phase_is_taken_over_when_its_lease_has_run_out(
     monkeypatch.setattr(heartbeat, "APART_SECONDS", 0.0)
     with stage.children() as born:
         born.append(stage.Fork(tmp_path, "beat", heartbeat=REACHES, lease_seconds=3.0, die_at="phase.reached"))
-        assert born[0].ends() == -9, Path(born[0].output.name).read_text()
+        assert born[0].ends() == -9, born[0].words()
     lost = Beat.objects.get()
     assert lost.finished_at is None
     if Lease.objects.filter(name=heartbeat.LEASE, expires_at__gt=db.now()).exists():

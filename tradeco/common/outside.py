@@ -1,4 +1,4 @@
-"""What can go wrong with those outside that we ask over a network, whoever they are.
+"""Those outside that we ask over a network, whoever they are: at which addresses, and what can go wrong.
 
 They gave no usable answer, or we don't ask at present. What they refuse by a definite answer is an error of the client
 that asked. No Django import beyond the errors: a process without a database uses this too.
@@ -6,7 +6,7 @@ that asked. No Django import beyond the errors: a process without a database use
 
 from ipaddress import ip_address
 from typing import ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from tradeco.common.errors import DomainError
 
@@ -39,13 +39,24 @@ def host_of(url: str) -> str:
     Raises:
         ValueError: it is none. The message names no more than the host: path and query may hold a key.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.fragment:
-        raise ValueError("an address outside is https://host/path, without a user's name")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError(f"{parts.hostname} must be asked over https; plain http is for this machine alone")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    parts = _split(url)
+    host = parts.hostname if parts and "@" not in parts.netloc and not parts.fragment else None
+    if parts is None or not host or parts.scheme not in ("http", "https"):
+        raise ValueError("an address outside is https://host:port/path, without a user's name")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError(f"{host} must be asked over https; plain http is for this machine alone")
+    name = f"[{host}]" if ":" in host else host
+    return f"{name}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _split(url: str) -> SplitResult | None:
+    """None where it can't be: the reason that the parser gives may quote a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 def _is_loopback(host: str) -> bool:
